@@ -55,9 +55,7 @@ def split_url(url: str) -> SplitResult:
 
 def has_secret_field(query: str) -> bool:
     """Whether the query of a URL has a field that is a secret, by its name."""
-    fields = parse_qs(query, keep_blank_values=True)
-    # of pika: a dictionary, which can hold the password of a key
-    return any(map(_SECRET.search, (*fields, *fields.get("ssl_options", []))))
+    return any(map(_SECRET.search, parse_qs(query, keep_blank_values=True)))
 
 
 def plaintext_problem(scheme: str, host: str | None) -> str | None:
@@ -69,6 +67,17 @@ def plaintext_problem(scheme: str, host: str | None) -> str | None:
         f"{scheme}:// sends secrets unencrypted to {host}: write {safe}://, or insecure = true in"
         " this table"
     )
+
+
+def parameters_problem(url: str) -> str | None:
+    """Why a URL may have nothing after its path, with the remedy; it quotes nothing of the URL.
+
+    A client reads parameters there that replace settings of ours: pika's ssl_options switch off the
+    verification of certificates.
+    """
+    if "?" not in url and "#" not in url:
+        return None
+    return "may have no parameters: remove ? or #, and what follows it; ca_file names authorities for TLS"
 
 
 def database_problem(url: str, *, insecure: bool, environ: Mapping[str, str]) -> str | None:
@@ -93,13 +102,13 @@ def database_problem(url: str, *, insecure: bool, environ: Mapping[str, str]) ->
         )
     service = "service" in query or bool(environ.get("PGSERVICE"))
     outside = {} if service else environ  # a service counts before the environment
-    sslmode = query.get("sslmode", [outside.get("PGSSLMODE", "")])[-1]
+    modes = set(query.get("sslmode", []) or [outside.get("PGSSLMODE", "")])
     hosts = [*([host] if host else []), *query.get("host", [])] or [outside.get("PGHOST", "")]
     addresses = query.get("hostaddr", []) or [outside.get("PGHOSTADDR", "")]
     here = all(_is_here(one) for many in (*hosts, *addresses) for one in many.split(","))
     # a service may name any host that is not named already, and any address
     named = not service or ("hostaddr" in query and here)
-    if insecure or sslmode in {"verify-full", "verify-ca"} or (here and named):
+    if insecure or modes <= {"verify-full", "verify-ca"} or (here and named):
         return None
     return (
         "does not verify the database's certificate: add sslmode=verify-full (and sslrootcert), or"

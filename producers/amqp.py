@@ -3,6 +3,7 @@
 import ssl
 from dataclasses import dataclass
 from typing import TypeGuard
+from urllib.parse import urlsplit
 
 import pika
 from pika.exceptions import ProbableAccessDeniedError, ProbableAuthenticationError
@@ -89,8 +90,8 @@ class ConnectionParameters:
             one.heartbeat = HEARTBEAT_SECONDS
             one.connection_attempts = 1
             one.client_properties = {"connection_name": self.name}
-            if context is not None and one.ssl_options is not None:
-                one.ssl_options = pika.SSLOptions(context, one.host)
+            # never what pika read from the URL, which can switch off the verification
+            one.ssl_options = None if context is None else pika.SSLOptions(context, one.host)
             if self.broker.users is not None and self.broker.users.certificates:
                 one.credentials = Certificate(self.user)
         return addresses
@@ -110,8 +111,8 @@ def connection_parameters(
 
 
 def _tls(broker: BrokerSettings) -> ssl.SSLContext | None:
-    """The context for amqps, None for pika's own."""
-    if broker.ca_file is None and broker.certificate is None:
+    """The context for amqps; None for amqp."""
+    if urlsplit(broker.urls[0]).scheme != "amqps":  # the same in all
         return None
     try:
         if broker.ca_file is not None:

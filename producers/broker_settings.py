@@ -106,7 +106,7 @@ class BrokerSettings:
                 if urlsplit(url).password is None:
                     raise ConfigError(f'{field}: is missing: write password_file = "..."')
             return list(self.urls)
-        login = f"{quote(self.user, safe='')}:{quote(_password(file, field), safe='')}"
+        login = f"{quote(self.user, safe='')}:{quote(read_password(file, field), safe='')}"
         return [_with_login(url, login) for url in self.urls]
 
     def _check_hosts(self) -> None:
@@ -147,7 +147,12 @@ def _with_login(url: str, login: str) -> str:
     return parts._replace(netloc=f"{login}@{parts.netloc.rpartition('@')[2]}").geturl()
 
 
-def _password(file: Path, field: str) -> str:
+def read_password(file: Path, field: str) -> str:
+    """The password in a role's file.
+
+    Raises:
+        ConfigError: the file cannot be read or trusted, or is empty; it names `field`.
+    """
     try:
         password = read_trusted(file, private=True).strip()
     except UntrustedFileError as error:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from producers.addresses import address_problem
+from producers.addresses import address_problem, parameters_problem
 from producers.broker_settings import BrokerSettings, BrokerUsers
 from producers.broker_settings import ConfigError as ConfigError  # noqa: PLC0414 - others import it here
 from producers.disk import user_name
@@ -153,9 +153,10 @@ def _broker(broker: TomlTable, role: Role) -> BrokerSettings:
     insecure = broker.flag("insecure")
     instead = "write it into a file, and password_file, or [broker.users]"
     for url in urls:
-        if (
-            problem := address_problem(url, insecure=insecure, instead=instead, user=True)
-        ) is not None:
+        problem = parameters_problem(url) or address_problem(
+            url, insecure=insecure, instead=instead, user=True
+        )
+        if problem is not None:
             raise broker.wrong(field, problem)
     return BrokerSettings(urls, **paths, users=users, role=role, insecure=insecure)
 

@@ -91,8 +91,8 @@ def show(session: Session, request_id: str, *, as_json: bool) -> None:
     print_line(f"request {request_id}, node {history.node}", style="bold")
     print_rows(step_columns(history.timeline[0].time), history.timeline, empty="no steps")
     for entry in contradicting:
-        what = data_of(entry)["type"]
-        warn(f"CONFLICT: {moment(entry.time)}: a second outcome, {what}, came from {entry.sender}")
+        data, at = data_of(entry), moment(entry.time)
+        warn(f"CONFLICT: {at}: {data['type']} came from {entry.sender}: {data['reason']}")
 
 
 def step_columns(start: int) -> dict[str, Callable[[TimelineStep], object]]:

@@ -17,7 +17,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
-from ops.console.auth import Authenticator
+from ops.console.auth import STREAM, Authenticator
 from ops.console.dead_letters import DeadLetterPages
 from ops.console.hold_forms import HoldForms
 from ops.console.live import Live
@@ -51,7 +51,7 @@ class Console:
         """Return the application; it serves only these Host headers."""
         routes = [
             Route("/", self._home),
-            Route("/live", self._stream),
+            Route(STREAM, self._stream),
             Route("/nodes/{name:path}", self._page(self.pages.node)),
             Route("/requests/{id:path}", self._page(self.pages.request)),
             Route("/jobs/{job:path}", self._page(self.pages.job)),
@@ -84,11 +84,11 @@ class Console:
         if not self.auth.may_read(request):
             return Response(status_code=_FORBIDDEN)
         text = request.headers.get("last-event-id") or request.query_params.get("since", "")
-        since, known = whole_number(text) or 0, self.auth.user(request, is_active=False) is not None
+        since, known = whole_number(text) or 0, self.auth.user(request) is not None
 
         def allowed() -> bool:
             """A stream ends with its session, though it is no sign of life of its user."""
-            user = self.auth.user(request, is_active=False)
+            user = self.auth.user(request)
             return (user is not None) if known else not self.auth.login_to_read
 
         stream = self.live.watch(since, known=known, allowed=allowed)

@@ -14,6 +14,8 @@ from producers.trust import UntrustedFileError, read_trusted
 from workers.config.tables import ConsoleSettings
 
 _COOKIE = "lamplighter"
+# The path of the stream of changes, which every open page holds.
+STREAM = "/live"
 
 
 class Authenticator:
@@ -48,12 +50,9 @@ class Authenticator:
         """Whether operators with tokens are configured."""
         return self._operators is not None
 
-    def user(self, request: Request, *, is_active: bool = True) -> ConsoleUser | None:
-        """Return the user of a request, or None if the user is unknown.
-
-        What a page sends by itself is no sign of an active user.
-        """
-        return self._session_user(request, is_active=is_active) or self._proxy_user(request)
+    def user(self, request: Request) -> ConsoleUser | None:
+        """Return the user of a request, or None if the user is unknown."""
+        return self._session_user(request) or self._proxy_user(request)
 
     def may_read(self, request: Request) -> bool:
         """Return whether the request may read pages."""
@@ -105,10 +104,10 @@ class Authenticator:
         self._sessions.close(request.cookies.get(_COOKIE, ""))
         answer.delete_cookie(_COOKIE)
 
-    def _session_user(self, request: Request, *, is_active: bool = True) -> ConsoleUser | None:
+    def _session_user(self, request: Request) -> ConsoleUser | None:
         """Return the user of an open session; it ends with its operator, and with a logout."""
-        cookie = request.cookies.get(_COOKIE)
-        held = None if cookie is None else self._sessions.session(cookie, is_active=is_active)
+        cookie, by_person = request.cookies.get(_COOKIE), _is_by_person(request)
+        held = None if cookie is None else self._sessions.session(cookie, is_active=by_person)
         if cookie is None or held is None or self._operators is None:
             return None
         try:
@@ -142,6 +141,16 @@ class Authenticator:
         if not expected or not hmac.compare_digest(secrets[0].encode(), expected.encode()):
             return None
         return ConsoleUser(names[0], self._sessions.csrf(f"proxy:{names[0]}"))
+
+
+def _is_by_person(request: Request) -> bool:
+    """Whether a request is a sign of an active user: a page also connects and reloads by itself.
+
+    Browsers mark what a person does with Sec-Fetch-User (w3.org/TR/fetch-metadata).
+    """
+    if request.url.path == STREAM:
+        return False
+    return "sec-fetch-mode" not in request.headers or request.headers.get("sec-fetch-user") == "?1"
 
 
 def _is_local(request: Request) -> bool:

@@ -4,6 +4,8 @@ command: the command; which checks run where.
 checks: runs each check in bounded time.
 access: what a user may do with files and folders.
 host: files and folders of this host: owners, modes, space; the spool.
+planned: owners and modes of what init puts in place.
+roles: the logins and permissions of all roles at the broker.
 units: the units of this host, where systemd runs.
 slurm: slurm.conf as slurmctld has it. Pure.
 prolog: whether lamplighter-prolog is in use, whether it pays, and how many jobs may wait in it.

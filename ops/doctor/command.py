@@ -8,18 +8,21 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import click
 
 from ops.cli.options import json_option
-from ops.cli.session import Session, pass_session
+from ops.cli.session import Session, StoreKind, pass_session
 from ops.cli.terminal import print_json, print_line, warn
 from ops.doctor.checks import findings_of
 from ops.doctor.clouds import of_clouds
 from ops.doctor.host import has_spool, of_configuration, of_host
 from ops.doctor.measured import of_measured
-from ops.doctor.parts import of_broker, of_logins, of_store
+from ops.doctor.parts import of_broker, of_logins, of_migrations, of_store
+from ops.doctor.planned import of_planned
 from ops.doctor.prolog import boots_of_a_day, of_prolog
+from ops.doctor.roles import of_permissions, of_role_logins
 from ops.doctor.scrub import Scrubber
 from ops.doctor.secrets import known_secrets
 from ops.doctor.slurm import config_from, of_names, of_slurm
@@ -117,14 +120,20 @@ def _all_findings(session: Session) -> Iterator[Finding]:
     user = slurm.get("SlurmUser", "slurm").partition("(")[0]
     hooks = user if runs_hooks(settings, slurm) else None
     yield from findings_of("files and folders", lambda: of_host(settings, hooks))
+    yield from findings_of("rights", lambda: of_planned(session.config, hooks))
     yield from findings_of("units", of_systemd)
     broker = findings_of("broker", lambda: of_broker(session))
     yield from broker
     if settings.broker.users is None or role in ACCESS:
+        kinds: tuple[StoreKind, ...] = ("state", "audit")
+        for kind in kinds:
+            yield from findings_of(f"the {kind} store", partial(of_migrations, session, kind))
         yield from findings_of("stores", lambda: of_store(session))
         yield from findings_of("audit log", lambda: of_measured(session, settings))
     if any(one.severity is Severity.AWAY or one.key == "broker" for one in broker):
         return  # which brings tokens
+    yield from findings_of("roles", lambda: of_role_logins(session))
+    yield from findings_of("permissions", lambda: of_permissions(session))
     if settings.broker.users is None or AUTHORITIES[role].asks:
         yield from findings_of("logins", lambda: of_logins(session, settings))
     if settings.broker.users is None or AUTHORITIES[role].fetches:

@@ -10,13 +10,14 @@ import requests
 import sqlalchemy as sa
 
 from ops.cli.errors import STORE_ERRORS, describe_error
-from ops.cli.session import Session
+from ops.cli.session import Session, StoreKind
 from ops.doctor.host import fixable, wrong
 from ops.site import findings
 from ops.site.findings import Finding, Severity
 from ops.site.management import ManagementApi
 from ops.site.status import store_findings
 from ops.site.topology_check import differences, missing
+from producers.disk import user_name
 from producers.settings import ConfigError
 from schemas.roles import Role
 from workers.broker.blocking import server_version
@@ -26,7 +27,7 @@ from workers.config.settings import Settings
 from workers.errors import BrokerError, TokenError
 from workers.process.foreign import bounded_session
 from workers.process.retry_after import http_date
-from workers.store.database import NOT_ALLOWED
+from workers.store.database import FIELDS, NOT_ALLOWED, versions
 
 # The oldest version on which nothing is lost: at-least-once dead-lettering began there.
 _OLDEST_BROKER = (3, 10)
@@ -82,10 +83,15 @@ def _of_management(session: Session, absent: Collection[str]) -> Iterator[Findin
     Of the roles, only `setup` may use it.
     """
     settings, users = session.settings, session.settings.broker.users
+    unknown = "arguments and members of queues, and the broker's clock, were not checked"
     if not settings.management_urls:
+        remedy = "write broker.management_url, if the broker has its plugin rabbitmq_management"
+        yield Finding(Severity.NOTE, "management_unknown", unknown, remedy)
         return
     if users is not None:
         if not os.access(users.secret_file(Role.SETUP), os.R_OK):
+            words = f"{unknown}: {user_name()} may not read the password of the role {Role.SETUP}"
+            yield Finding(Severity.NOTE, "management_unknown", words)
             return
         settings = session.of_role(Role.SETUP).settings
     required = topology(notify_keys=settings.notify_keys)
@@ -98,6 +104,28 @@ def _of_management(session: Session, absent: Collection[str]) -> Iterator[Findin
         theirs = http_date(answer.headers.get("Date", ""))
         if theirs is not None:
             yield from of_clock("the broker", theirs.timestamp(), time.time())
+
+
+def of_migrations(session: Session, kind: StoreKind) -> Iterator[Finding]:
+    """Whether the tables of a store have the version of this program."""
+    try:
+        with session.reading(kind) as connection:
+            found, newest = versions(connection, kind)
+    except STORE_ERRORS:
+        return  # `of_store` says it
+    if found == newest:
+        return
+    words = (
+        f"{FIELDS[kind]}: its tables have version {found or 'none'}, this program's are {newest}"
+    )
+    if found is not None and found < newest:
+        remedy = (
+            "restart the workers: the first one migrates the tables; with a user for each role, run "
+            "lamplighter database roles --apply before"
+        )
+    else:
+        remedy = "install the newer version of Lamplighter here too, or restore a backup"
+    yield wrong("store_version", words, remedy)
 
 
 def of_store(session: Session) -> Iterator[Finding]:

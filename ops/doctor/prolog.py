@@ -10,7 +10,7 @@ from ops.cli.errors import STORE_ERRORS
 from ops.cli.session import Session
 from ops.doctor.host import wrong
 from ops.doctor.slurm import PROLOG, version_of
-from ops.install.units import PROGRAMS
+from ops.install.units import PROGRAMS, PROLOG_DROP_IN
 from ops.site.findings import Finding, Severity
 from schemas.registrations import TYPE as REGISTERED
 from workers.config.settings import Settings
@@ -23,7 +23,6 @@ _TIMER_MEAN = 15
 # The version whose salloc waits 3 s for any PrologSlurmctld, and the first whose srun and salloc wait
 # for the timer, as sbatch does in all versions.
 _SLOW_SALLOC, _ALL_WAIT = (22, 5), (23, 11)
-_DROP_IN = "deploy/systemd/slurmctld.service.d"
 
 
 def boots_of_a_day(session: Session) -> int | None:
@@ -95,7 +94,7 @@ def _slots(config: Mapping[str, str], settings: Settings, *, tuned: bool | None)
         True: "slurmctld has GLIBC_TUNABLES with pthread.stack_cache_size",
         False: "slurmctld lacks GLIBC_TUNABLES=glibc.pthread.stack_cache_size=2147483648",
     }[tuned]
-    remedy = f"copy {_DROP_IN} to /etc/systemd/system, and restart slurmctld"
+    remedy = f"lamplighter init writes /etc/systemd/system/{PROLOG_DROP_IN}; restart slurmctld"
     if slots > safe and tuned is False:
         words = f"slurm.prolog_slots is {slots}, and {known}: it can hang at its end"
         return wrong("prolog_slots", words, f"{remedy}; or remove prolog_slots")

@@ -2,11 +2,10 @@
 
 import pwd
 import re
-import secrets
+import socket
 import sys
 import tempfile
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -15,32 +14,32 @@ import click
 from ops.cli.options import confirm, yes_option
 from ops.install import units
 from ops.install.answers import ask_site
-from ops.install.place import Found, PlannedFile, run
-from ops.install.site import Site
+from ops.install.cloud_entry import CloudEntry
+from ops.install.place import Found, PlannedFile, PlannedLink, run
+from ops.install.plan import (
+    ACCOUNTS,
+    UNITS,
+    Step,
+    broker_steps,
+    config_of,
+    links,
+    site_files,
+    system_files,
+)
 from ops.install.slurm_conf import OWN_LINES, SlurmConf, read_slurm_conf
 from ops.install.slurm_lines import advice, slurm_lines
-from ops.install.toml import lamplighter_toml
-from ops.install.units import CONFIG, DATABASE, GROUP, PROGRAMS, TOKENS_USER
+from ops.install.units import CONFIG
 from producers.addresses import is_loopback
 from producers.config_file import FILE_NAME
 from producers.settings import ConfigError
-from schemas.roles import Role
 from workers.config.settings import load
-from workers.store.access import ACCESS
 
-_SYSTEM = Path("/etc/systemd/system")
 _URL = re.compile(r"amqps?://(?P<host>[^@:/\[\]]+|\[[0-9a-fA-F:.]+\])(:[0-9]+)?/[^@/]+")
 
+# RabbitMQ's plugin listens there by default.
+_MANAGEMENT_PORT, _SECONDS = 15672, 3.0
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """A command of the set-up, and why it may fail."""
-
-    command: tuple[str, ...]
-    may_fail: str = ""
-
-
-_Plan: TypeAlias = Sequence[PlannedFile | Step]
+_Plan: TypeAlias = Sequence[PlannedFile | PlannedLink | Step]
 
 
 @click.command
@@ -49,6 +48,10 @@ _Plan: TypeAlias = Sequence[PlannedFile | Step]
 @click.option("--clouds-yaml", type=click.Path(path_type=Path),
               help="clouds.yaml with the login. Default: where openstackclient finds it.")  # fmt: skip
 @click.option("--cloud", help="Its entry. Default: the only one.")
+@click.option("--region", help="Its region, if it has several.")
+@click.option("--fedcloud-site", type=click.Path(path_type=Path),
+              help="Instead of clouds.yaml: fedcloud's file of a site of EGI (docs/egi.md).")  # fmt: skip
+@click.option("--vo", help="Its virtual organisation.")
 @click.option("--nodes", help="The nodes. Default: those with State=CLOUD in slurm.conf.")
 @click.option("--strategy", type=click.Choice(["stop", "shelve", "delete"]),
               help="What happens to the server of a node that is off.")  # fmt: skip
@@ -80,7 +83,11 @@ def init(
     existing file: it shows the difference. It can be run again.
     """
     if workers:
-        _put([*_system_files(workers, None), *_ACCOUNTS, *_UNITS], dry_run=dry_run, ask=not yes)
+        _put(
+            [*system_files(workers, None), *links(), *ACCOUNTS, *UNITS],
+            dry_run=dry_run,
+            ask=not yes,
+        )
         click.echo(
             f"\nNow, with {CONFIG} of slurmctld's host:\n  systemctl restart lamplighter.target"
         )
@@ -90,22 +97,24 @@ def init(
         raise ConfigError("--broker: write amqp://HOST:5672/VHOST, without a user and a password")
     is_here = is_loopback(broker["host"].strip("[]"))
     slurm = read_slurm_conf(slurm_conf.absolute())
-    site, secret = ask_site(slurm, broker_url, answers, ask=not yes)
+    management_url = _management_url(broker["host"]) if is_here else None
+    site, entry = ask_site(slurm, broker_url, answers, ask=not yes, management_url=management_url)
     included, differences = slurm_lines(site)
-    files = list(_files(site, included, secret))
+    files = list(site_files(site, included, entry))
     _check(files)
     if not dry_run:
         _require_user(slurm)
     plan = [
-        *_system_files([service.name for service in units.SERVICES], slurm.user),
-        *_ACCOUNTS,
+        *system_files([service.name for service in units.SERVICES], slurm.user),
+        *links(),
+        *ACCOUNTS,
         *files,
-        *_UNITS,
-        *(_broker_steps(files) if is_here else ()),
+        *UNITS,
+        *(broker_steps(files) if is_here else ()),
     ]
     _put(plan, dry_run=dry_run, ask=not yes)
     click.echo("\nNow:")
-    for line in (*differences, *advice(site)):
+    for line in (*differences, *advice(site), *_not_taken(entry)):
         click.echo(f"  {line}")
     if not slurm.includes_own:
         click.echo(f"  echo 'Include {slurm.path.parent / OWN_LINES}' >> {slurm.path}")
@@ -118,6 +127,21 @@ def init(
         click.echo("  lamplighter database roles --apply")
     click.echo("  systemctl restart slurmctld lamplighter.target")
     click.echo("  lamplighter status")
+
+
+def _management_url(host: str) -> str | None:
+    """Of RabbitMQ's management API on this host, if its plugin is enabled."""
+    try:
+        socket.create_connection((host.strip("[]"), _MANAGEMENT_PORT), _SECONDS).close()
+    except OSError:
+        return None
+    return f"http://{host}:{_MANAGEMENT_PORT}"
+
+
+def _not_taken(entry: CloudEntry) -> Iterator[str]:
+    if entry.ignored:
+        keys = ", ".join(entry.ignored)
+        yield f"look whether you need these keys of {entry.name} in clouds.yaml, which Lamplighter ignores: {keys}"
 
 
 def _put(plan: _Plan, *, dry_run: bool, ask: bool) -> None:
@@ -142,7 +166,7 @@ def _put(plan: _Plan, *, dry_run: bool, ask: bool) -> None:
 
 def _check(files: Sequence[PlannedFile]) -> None:
     """Check that a lamplighter.toml which will be written can be read; ConfigError if it cannot."""
-    config = _config_of(files)
+    config = config_of(files)
     if config.found() is not Found.MISSING:
         return
     with tempfile.TemporaryDirectory() as folder:
@@ -166,74 +190,18 @@ def _require_user(slurm: SlurmConf) -> None:
         ) from None
 
 
-def _config_of(files: Sequence[PlannedFile]) -> PlannedFile:
-    return next(file for file in files if file.path.name == FILE_NAME)
-
-
-def _files(site: Site, included: str, secret: str | None) -> Iterator[PlannedFile]:
-    """All files of slurmctld's host but systemd's."""
-    user = site.slurm.user
-    yield PlannedFile(CONFIG / FILE_NAME, lamplighter_toml(site), 0o640, ("root", GROUP))
-    for role in Role:
-        owner = (units.password_owner(role, user), GROUP)
-        mode = 0o640 if role is Role.READER else 0o600
-        password = f"{secrets.token_urlsafe(32)}\n"
-        yield PlannedFile(units.USERS / f"{role}.password", password, mode, owner, secret=True)
-        if role in (Role.SETUP, *ACCESS) and str(DATABASE) in (site.store or ""):
-            # libpq ignores one that its group may read
-            line = f"*:*:*:*:{secrets.token_urlsafe(32)}\n"
-            yield PlannedFile(DATABASE / f"{role}.pgpass", line, 0o600, owner, secret=True)
-    if secret is not None:
-        yield PlannedFile(
-            CONFIG / "cloud.secret", f"{secret}\n", 0o600, (TOKENS_USER, GROUP), secret=True
-        )
-    yield PlannedFile(site.slurm.path.parent / OWN_LINES, included)
-    yield PlannedFile(Path("/etc/logrotate.d/lamplighter"), units.logrotate(user))
-
-
-def _system_files(workers: Collection[str], slurm_user: str | None) -> Iterator[PlannedFile]:
-    """What systemd reads, on slurmctld's host or, without SlurmUser, on another."""
-    yield PlannedFile(Path("/etc/sysusers.d/lamplighter.conf"), units.sysusers(slurm_user))
-    yield PlannedFile(Path("/etc/tmpfiles.d/lamplighter.conf"), units.tmpfiles(slurm_user))
-    for service in units.SERVICES:
-        if service.name in workers:
-            text = units.unit(service, PROGRAMS / "lamplighter", slurm_user)
-            yield PlannedFile(_SYSTEM / service.unit, text)
-    target = units.target(units.DEFAULT if slurm_user else workers)
-    yield PlannedFile(_SYSTEM / "lamplighter.target", target)
-
-
-_ACCOUNTS = (
-    Step(("systemd-sysusers", "/etc/sysusers.d/lamplighter.conf")),
-    Step(("systemd-tmpfiles", "--create", "/etc/tmpfiles.d/lamplighter.conf")),
-)
-_UNITS = tuple(
-    Step(("systemctl", *words), may_fail="systemd does not run here")
-    for words in (("daemon-reload",), ("enable", "lamplighter.target"))
-)
-
-
-def _broker_steps(files: Sequence[PlannedFile]) -> Iterator[Step]:
-    """Virtual host, topology, users and permissions, unless one user serves all roles here."""
-    config = _config_of(files)
-    if config.found() is Found.DIFFERENT and "broker.users" not in config.path.read_text():
-        return
-    program = str(PROGRAMS / "lamplighter")
-    yield Step((program, "--config", str(config.path), "broker", "users", "--apply"))
-
-
-def _show(file: PlannedFile, *, whole: bool) -> None:
+def _show(file: PlannedFile | PlannedLink, *, whole: bool) -> None:
     found = file.found()
     if found is Found.DIFFERENT:
         click.echo(f"differs, and stays as it is: {file.path}")
-        for line in (*file.diff(), *filter(None, [file.rights()])):
+        for line in file.differences():
             click.echo(f"    {line}")
     elif found is Found.RIGHTS:
-        click.echo(f"correct: {file.path} ({file.rights()})")
+        click.echo(f"correct: {file.path} ({file.shown})")
     else:
-        click.echo(f"{'write' if found is Found.MISSING else 'there'}: {file.path} ({file.mode:o})")
-        if whole and found is Found.MISSING and not file.secret:
-            click.echo("".join(f"    {line}\n" for line in file.content.splitlines()))
+        click.echo(f"{'write' if found is Found.MISSING else 'there'}: {file.path} ({file.shown})")
+        if whole and found is Found.MISSING:
+            click.echo("".join(f"    {line}\n" for line in file.shown_content()), nl=False)
 
 
 def _run(step: Step) -> None:

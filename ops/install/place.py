@@ -6,7 +6,7 @@ import os
 import pwd
 import shutil
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -61,6 +61,20 @@ class PlannedFile:
             return Found.DIFFERENT
         return Found.RIGHTS if self.rights() else Found.SAME
 
+    @property
+    def shown(self) -> str:
+        """Its mode; how its rights differ if they alone do."""
+        return (self.rights() if self.found() is Found.RIGHTS else None) or f"{self.mode:o}"
+
+    def shown_content(self) -> Iterable[str]:
+        """Its lines, if they are not a secret."""
+        return () if self.secret else (*self.content.splitlines(), "")
+
+    def differences(self) -> Iterator[str]:
+        """How the file in its place differs."""
+        yield from self.diff()
+        yield from filter(None, [self.rights()])
+
     def rights(self) -> str | None:
         """How owner and mode of the file in its place differ; None if they do not, or it is a link."""
         status = self.path.lstat()
@@ -107,6 +121,50 @@ class PlannedFile:
                     os.close(descriptor)
         except (OSError, LookupError) as error:
             raise ConfigError(f"{self.path}: {error}; run init as root") from None
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedLink:
+    """A symbolic link to put in place.
+
+    Attributes:
+        path: absolute.
+        target: what it leads to, absolute.
+    """
+
+    path: Path
+    target: Path
+
+    @property
+    def shown(self) -> str:
+        """What it leads to."""
+        return f"-> {self.target}"
+
+    def found(self) -> Found:
+        """What is in its place."""
+        if not os.path.lexists(self.path):
+            return Found.MISSING
+        leads = self.path.is_symlink() and self.path.readlink() == self.target
+        return Found.SAME if leads else Found.DIFFERENT
+
+    def shown_content(self) -> Iterable[str]:
+        """It has none."""
+        return ()
+
+    def differences(self) -> Iterator[str]:
+        """What it was to be."""
+        yield f"it would be a link to {self.target}"
+
+    def put(self) -> bool:
+        """Make it if nothing is in its place; whether that was done. ConfigError if it cannot be made."""
+        if self.found() is not Found.MISSING:
+            return False
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.symlink_to(self.target)
+        except OSError as error:
+            raise ConfigError(f"{self.path}: {error.strerror}; run init as root") from None
         return True
 
 

@@ -40,6 +40,7 @@ class Site:
         group: the group of nodes.
         programs: the folder of Lamplighter's programs.
         store: the database's address; None for SQLite.
+        management_url: of the broker's management API; None if it has none here.
         insecure: the tables (broker, cloud, store) whose connections may be unencrypted.
     """
 
@@ -51,7 +52,13 @@ class Site:
     group: Group
     programs: Path
     store: str | None = None
+    management_url: str | None = None
     insecure: Collection[str] = ()
+
+    @property
+    def management(self) -> str:
+        """The line that names the broker's management API, if there is one."""
+        return f'management_url = "{self.management_url}"\n' if self.management_url else ""
 
     def insecurity(self, table: str) -> str:
         """The line that allows unencrypted connections, if the site wants it for this table."""

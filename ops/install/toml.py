@@ -22,7 +22,7 @@ cluster = {_value(site.cluster)}
 
 [broker]
 url = {_value(site.broker_url)}
-{site.insecurity("broker")}[broker.users]                        # a user for each role (docs/security.md)
+{site.management}{site.insecurity("broker")}[broker.users]                        # a user for each role (docs/security.md)
 folder = "{USERS}"
 
 [hooks]                               # of the programs in slurm.conf, as SlurmUser

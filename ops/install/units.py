@@ -16,6 +16,8 @@ TOKENS_USER = "lamplighter-tokens"
 CONFIG = Path("/etc/lamplighter")
 USERS = CONFIG / "broker"
 DATABASE = CONFIG / "database"
+CLOUD_SECRET = CONFIG / "cloud.secret"
+CLOUD_CA = CONFIG / "cloud-ca.pem"
 STATE = Path("/var/lib/lamplighter")
 SPOOL = Path("/var/spool/lamplighter")
 LOG = Path("/var/log/lamplighter")
@@ -107,6 +109,11 @@ def password_owner(role: Role, slurm_user: str) -> str:
     return _OWNERS.get(role, "root") or slurm_user
 
 
+def password_mode(role: Role) -> int:
+    """Who may read the password of a role: its user alone; the reader's, all of the group."""
+    return 0o640 if role is Role.READER else 0o600
+
+
 def unit(service: Service, program: Path, slurm_user: str | None) -> str:
     """The unit of a worker.
 
@@ -178,6 +185,23 @@ f {STATE}/audit.db 0660 {WORKERS_USER} {GROUP}
 d {SPOOL} 0700 {slurm_user} {GROUP}
 d {LOG} 0750 {slurm_user} {GROUP}
 d {RUN} 0750 {slurm_user} {GROUP}
+"""
+
+
+PROLOG_DROP_IN = Path("slurmctld.service.d/lamplighter-prolog.conf")
+
+
+def prolog_drop_in(programs: Path) -> str:
+    """What slurmctld's unit needs for lamplighter-prolog (docs/prolog.md).
+
+    Args:
+        programs: the folder of Lamplighter's programs.
+    """
+    return f"""\
+[Service]
+# Without it, a slurmctld before 26.05 can hang at its end while many jobs wait in their prolog.
+Environment=GLIBC_TUNABLES=glibc.pthread.stack_cache_size=2147483648
+ExecStop=-{programs / "lamplighter-prolog"} --release
 """
 
 

@@ -14,8 +14,7 @@ import click
 from ops.cli.session import Session, pass_session
 from ops.cli.terminal import print_json, print_line
 from ops.site.management import ManagementApi
-from producers.broker_settings import BrokerUsers
-from producers.disk import read_file
+from producers.broker_settings import BrokerUsers, read_password
 from producers.settings import ConfigError
 from schemas.roles import Role
 from workers.broker.definitions import commands, definitions
@@ -100,10 +99,10 @@ def _create_password(path: Path) -> None:
 def _passwords(found: BrokerUsers) -> dict[Role, str]:
     if found.certificates:
         return {}
-    try:
-        return {role: read_file(found.secret_file(role)).decode().strip() for role in Role}
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{error}; run: lamplighter broker users --passwords") from None
+    missing = [file for role in Role if not os.path.lexists(file := found.secret_file(role))]
+    if missing:
+        raise ConfigError(f"{missing[0]}: is missing; run: lamplighter broker users --passwords")
+    return {role: read_password(found.secret_file(role), "broker.users.folder") for role in Role}
 
 
 def _apply(settings: Settings, content: dict[str, object], admin: str | None) -> None:

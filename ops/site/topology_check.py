@@ -1,7 +1,7 @@
 """Compares the broker with the topology: over the management API, or by existence only."""
 
 from collections.abc import Collection, Iterator, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from ops.site.management import ManagementApi
 from producers.broker_settings import BrokerUsers
@@ -11,6 +11,14 @@ from workers.broker.definitions import tags as tags_of
 from workers.broker.roles import permissions
 from workers.broker.topology import EVENTS, NOTIFY_QUEUE, TOKEN_REPLIES, Topology
 from workers.errors import NotDeclaredError
+
+
+class _Reader(Protocol):
+    """The management API, or what shows the same."""
+
+    def read(self, path: str) -> list[dict[str, Any]]:
+        """A list of objects; for `{vhost}` in the path, the virtual host is read."""
+
 
 _MEMBERS = 3
 _KINDS = ("configure", "write", "read")
@@ -121,7 +129,7 @@ def _bindings(held: list[dict[str, Any]], wanted: Topology) -> Iterator[str]:
             yield f"binding {source} -> {destination} by {key!r}: should not be there"
 
 
-def user_differences(api: ManagementApi, users: BrokerUsers, wanted: Topology) -> Iterator[str]:
+def user_differences(api: _Reader, users: BrokerUsers, wanted: Topology) -> Iterator[str]:
     """The differences of users and permissions from what the roles need; needs an administrator.
 
     Raises:

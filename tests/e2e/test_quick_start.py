@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 WORDS = {"IMAGE": "node-image", "FLAVOR": "m1.tiny", "NETWORK": "none"}
 MOST_COMMANDS = 6
 QUICK_START_CHECKS = """
-$lamplighter status || true
-init() { $lamplighter init --yes --clouds-yaml clouds.yaml --strategy delete --image IMAGE --flavor FLAVOR --network NETWORK "$@"; }
+lamplighter status || true
+init() { lamplighter init --yes --clouds-yaml clouds.yaml --strategy delete --image IMAGE --flavor FLAVOR --network NETWORK "$@"; }
 echo "== again"
 files | tee /run/before > /dev/null
 init --dry-run > /dev/null
@@ -30,7 +30,7 @@ echo "== half"
 rm -r /etc/lamplighter/broker /etc/systemd/system/lamplighter-power.service /etc/slurm/lamplighter.conf
 chmod 0666 /etc/lamplighter/cloud.secret
 chown nobody /etc/lamplighter/lamplighter.toml
-timeout -s KILL 0.7 $lamplighter init --yes --clouds-yaml clouds.yaml --strategy stop || true
+timeout -s KILL 0.7 lamplighter init --yes --clouds-yaml clouds.yaml --strategy stop || true
 init
 files
 """
@@ -104,6 +104,10 @@ echo "== by hand"
 echo '# by hand' | tee -a /etc/lamplighter/lamplighter.toml >> /etc/systemd/system/lamplighter-power.service
 playbook -l controller
 grep 'by hand' /etc/lamplighter/lamplighter.toml /etc/systemd/system/lamplighter-power.service*
+echo "== deleted"
+rm /etc/slurm/lamplighter.conf
+playbook -l controller
+scontrol show config | grep ResumeProgram
 """
 
 pytestmark = pytest.mark.timeout(600)
@@ -170,7 +174,8 @@ def test_one_playbook_leads_to_the_first_job_and_changes_nothing_the_second_time
     installed, rest = rest.split("== consumers")
     consumers, rest = rest.split("== again")
     again, rest = rest.split("== changed")
-    mended, changed = rest.split("== by hand")
+    mended, rest = rest.split("== by hand")
+    changed, written = rest.split("== deleted")
     assert all(changes and not failed for changes, failed in recap(checked).values())
     assert set(recap(checked)) == {"controller", "worker"}
     assert "\ncontroller\njob 1 waited" in installed
@@ -195,4 +200,7 @@ def test_one_playbook_leads_to_the_first_job_and_changes_nothing_the_second_time
     assert "/lamplighter.toml:# by hand" in kept
     assert "/lamplighter-power.service~:# by hand" in kept
     assert "/lamplighter-power.service:# by hand" not in kept
+    # slurmctld reads what was written anew
+    assert "HANDLER [lamplighter : Restart Slurm's controller]" in written
+    assert "/opt/lamplighter/bin/lamplighter-resume\n" in written
     assert "keeper-application-secret" not in output

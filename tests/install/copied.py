@@ -22,9 +22,8 @@ for _ in $(seq 300); do
   sleep 0.2
 done
 [ -s slurm-1.out ] && cat slurm-1.out
-lamplighter=/opt/lamplighter/bin/lamplighter
-for _ in $(seq 200); do $lamplighter audit list | grep -q job.ended && break; sleep 0.5; done
-$lamplighter audit why 1
+for _ in $(seq 200); do lamplighter audit list | grep -q job.ended && break; sleep 0.5; done
+lamplighter audit why 1
 """
 
 

@@ -15,7 +15,7 @@ from schemas.events import Cause, Transition
 from schemas.jobs import JobEvent, JobTransition
 from tests.testbed.messages import MOMENT, command, event
 from workers.audit.log import append
-from workers.audit.queries import Filter, find, request_records
+from workers.audit.queries import Filter, conflicts, find, request_records
 from workers.audit.record import GENESIS, QUARANTINED, Record, record_of
 from workers.store.database import open_store, reading
 from workers.store.tables import audit
@@ -71,6 +71,43 @@ def test_a_second_outcome_of_a_round_is_reported_as_a_conflict(log: sa.Engine) -
     result = append(log, [failed])
     assert (result.recorded, result.folded, result.conflicts) == (0, 1, (failed,))
     assert append(log, [completed]).conflicts == ()
+
+
+def test_no_later_round_displaces_an_outcome(log: sa.Engine) -> None:
+    """Only a failed round has a next one. In one batch or several, also under another cluster's name."""
+    asked = command()
+    done = record(event(Transition.COMPLETED, asked))
+    later = [
+        record(event(Transition.DISCARDED, asked, round_=2)),
+        record(event(Transition.FAILED, asked, round_=3)),
+        replace(record(event(Transition.FAILED, asked)), source="elsewhere"),
+    ]
+    assert append(log, [done, later[0]]).conflicts == (later[0],)
+    for forged in later:
+        result = append(log, [forged, forged])
+        assert (result.recorded, result.folded, result.conflicts) == (0, 2, (forged,))
+    with log.connect() as connection:
+        assert [entry.transition for entry in request_records(connection, asked.id)] == [
+            "completed"
+        ]
+        kept = conflicts(connection, asked.id)
+    assert [entry.round for entry in kept] == [2, 3, 1]
+    assert_chained(log, 4)
+
+
+def test_rounds_may_be_recorded_in_any_order(log: sa.Engine) -> None:
+    asked = command()
+    life = [
+        event(Transition.ACCEPTED, asked),
+        event(Transition.FAILED, asked),
+        event(Transition.REPLAYED, asked, round_=2),
+        event(Transition.FAILED, asked, round_=2),
+        event(Transition.DISCARDED, asked, round_=3),
+    ]
+    for one in reversed(life):
+        assert append(log, [record(one)]).conflicts == ()
+    again = append(log, [record(one) for one in life])
+    assert (again.folded, again.conflicts) == (5, ())
 
 
 def test_each_hash_covers_its_predecessor_and_the_record(log: sa.Engine) -> None:

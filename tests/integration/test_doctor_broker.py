@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 from ops.cli.session import Session
 from ops.doctor.command import fixed
+from schemas.roles import Role
+from tests.testbed.broker_roles import BrokerRoles
 from tests.testbed.installation import Installation
+from tests.testbed.processes import MINIMAL_ENVIRONMENT
+from tests.testbed.rabbitmq_node import SCRIPTS
 from workers.broker import topology
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.testbed.broker import PrivateBroker
 
 
 def _found(site: Installation, *words: str) -> dict[str, str]:
@@ -37,3 +46,42 @@ def test_what_cannot_be_fixed_is_said_with_the_reason(run_dir: Path) -> None:
     line = fixed(Session(site.config), ("lamplighter", "topology", "apply"))
     assert line.startswith("NOT fixed: lamplighter topology apply: ")
     assert "the broker does not answer" in line
+
+
+def test_a_role_that_cannot_log_in_or_lacks_a_right_is_named(
+    run_dir: Path, private_broker: PrivateBroker
+) -> None:
+    """As root on the broker's host: a wrong password, a lost permission, a lost tag."""
+    vhost = private_broker.create_vhost()
+    roles = BrokerRoles(private_broker, vhost, run_dir)
+    config = run_dir / "lamplighter.toml"
+    config.write_text(f'cluster = "c"\n{roles.table}\n')
+    config.chmod(0o600)
+    roles.apply(config)
+    environment = {**MINIMAL_ENVIRONMENT, **private_broker.node.environment()}
+    path = f"{SCRIPTS}:{environment['PATH']}"
+
+    def found() -> set[tuple[str, str]]:
+        done = subprocess.run(
+            [sys.executable, "-m", "ops.cli.main", "--config", str(config), "doctor", "--json"],
+            env={**environment, "PATH": path},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        findings = json.loads(done.stdout)["findings"]
+        keys = {"role_login", "permissions", "permissions_unknown", "management_unknown"}
+        return {(one["finding"], one["words"]) for one in findings if one["finding"] in keys}
+
+    assert found() == set()
+    users = roles.users
+    private_broker.ctl("clear_permissions", "-p", vhost, users.name(Role.RESYNC))
+    private_broker.ctl("set_user_tags", users.name(Role.POWER), "administrator")
+    users.secret_file(Role.AUDIT).write_text("another\n")
+    words = found()
+    refused = {text.split()[5].rstrip(":") for key, text in words if key == "role_login"}
+    assert refused == {"audit", "resync"}
+    lost = {text.partition(" is ")[0] for key, text in words if key == "permissions"}
+    assert f"user {users.name(Role.RESYNC)}: write" in lost
+    assert f"user {users.name(Role.POWER)}: tags" in lost
+    assert len({text.split()[1] for key, text in words if key == "permissions"}) == 2

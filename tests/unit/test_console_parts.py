@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
+from starlette.requests import Request
 
 from ops.console.alerts import alerts
+from ops.console.auth import Authenticator
 from ops.console.lamps import changed_lamps, lamp, summary
 from ops.console.live import Live
 from ops.console.operators import Sessions, digest, is_valid_name, read_operators
@@ -27,6 +29,7 @@ from tests.testbed.strategies import events as any_events
 from tests.testbed.waiting import until
 from workers.audit.queries import Entry
 from workers.broker.depths import QueueDepth
+from workers.config.tables import ConsoleSettings
 from workers.store.heartbeats import Heartbeat
 from workers.store.overview import NodePower
 from workers.store.power_state import PowerState
@@ -297,6 +300,44 @@ def test_session_expires_and_has_its_own_csrf_token() -> None:
     now[0] = 8 * 3600.0
     assert sessions.user(one) is None
     assert sessions.user("unknown") is None
+
+
+BY_PERSON = {"sec-fetch-mode": "navigate", "sec-fetch-user": "?1"}
+BY_PAGE = {"sec-fetch-mode": "navigate"}
+
+
+@pytest.mark.parametrize(
+    ("path", "sent", "stays"),
+    [
+        ("/", BY_PERSON, True),
+        ("/", {}, True),  # no browser
+        ("/", BY_PAGE, False),
+        ("/live", {"sec-fetch-mode": "cors"}, False),
+        ("/live", BY_PERSON, False),
+    ],
+)
+@pytest.mark.parametrize("login_to_read", [False, True])
+def test_a_page_that_reloads_itself_keeps_nobody_logged_in(
+    path: str, sent: dict[str, str], *, stays: bool, login_to_read: bool
+) -> None:
+    """Only what a person does postpones the end of a session, whichever way the page asks."""
+    now = [0.0]
+    tokens = {digest("token"): "anna"}
+    settings = ConsoleSettings(login_to_read=login_to_read)
+    auth = Authenticator(settings, lambda: tokens, local=True)
+    auth._sessions = Sessions(lambda: now[0])
+    cookie = auth._sessions.open("anna", digest("token"))
+    headers = {"host": "127.0.0.1", "cookie": f"lamplighter={cookie}", **sent}
+    request = Request({
+        "type": "http", "method": "GET", "path": path, "query_string": b"", "scheme": "http",
+        "server": ("127.0.0.1", 1), "headers": [(k.encode(), v.encode()) for k, v in headers.items()],
+    })  # fmt: skip
+    for _ in range(4):
+        now[0] += 1000.0
+        auth.may_read(request)
+        auth.user(request)
+        auth.has_session(request)
+    assert (auth.user(request) is not None) is stays
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a:b", "a\n", "é", "-a", "<b>", "x" * 65])

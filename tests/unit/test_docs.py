@@ -270,3 +270,11 @@ def test_nobody_is_advised_to_return_a_node_by_state_resume() -> None:
     told = [file for file in (*pages, *code) if file.suffix in {".md", ".py", ".html", ".j2"}]
     advice = re.compile(r"(?i)scontrol\s+update\b[^\n]*state=resume")
     assert [str(file) for file in told if advice.search(file.read_text())] == []
+
+
+def test_the_changelog_names_each_migration() -> None:
+    """An operator with PostgreSQL roles must know of it before the restart."""
+    text = (ROOT / "CHANGELOG.md").read_text()
+    for path in (ROOT / "workers/store/migrations").glob("*/0*.py"):
+        number = path.name[:4]
+        assert number == "0001" or f"{path.parent.name} {number}" in text, path

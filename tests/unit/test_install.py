@@ -15,7 +15,9 @@ import pytest
 from click.testing import CliRunner
 
 from ops.install import units
-from ops.install.init import _files, init
+from ops.install.cloud_entry import CloudEntry
+from ops.install.init import init
+from ops.install.plan import site_files
 from ops.install.site import Group, Site
 from ops.install.slurm_conf import read_slurm_conf
 from ops.install.toml import lamplighter_toml
@@ -52,6 +54,9 @@ clouds:
     auth: {auth_url: "https://k.example.org/v3", username: me, password: very-secret,
       user_domain_name: Default, project_id: p}
 """
+
+
+ENTRY = CloudEntry("my-cloud", {}, {}, "s", None, ())
 
 
 @pytest.fixture
@@ -120,7 +125,7 @@ def test_nothing_is_asked_with_yes_and_a_missing_answer_names_its_option(folder:
 
 def test_each_role_has_a_password_that_only_its_user_can_read(folder: Path) -> None:
     """Hooks and what runs beside slurmctld: SlurmUser; the workers: theirs; the rest: root."""
-    files = {f.path: f for f in _files(site(folder), "", None) if f.path.parent == units.USERS}
+    files = {f.path: f for f in site_files(site(folder), "", ENTRY) if f.path.parent == units.USERS}
     owners = {path.stem: (file.owner[0], file.mode) for path, file in files.items()}
     assert set(owners) == {str(role) for role in Role}
     assert owners["hook"] == owners["snapshot"] == ("slurm", 0o600)
@@ -192,7 +197,7 @@ def test_postgresql_gets_a_user_for_each_role_whose_password_only_its_processes_
         site(folder),
         store="postgresql+psycopg://a_{role}@h/d?passfile=/etc/lamplighter/database/{role}.pgpass",
     )
-    files = {f.path: f for f in _files(conf, "", None) if f.path.parent == units.DATABASE}
+    files = {f.path: f for f in site_files(conf, "", ENTRY) if f.path.parent == units.DATABASE}
     owners = {path.stem: (file.owner[0], file.mode) for path, file in files.items()}
     assert set(owners) == {"setup", *map(str, ACCESS)}
     assert owners["power"] == ("lamplighter", 0o600)

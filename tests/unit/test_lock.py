@@ -9,11 +9,23 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 ROOT = Path(__file__).parents[2]
 LOCKED = re.compile(
     r"^([a-z0-9-]+)==(\S+)( ;.*)? \\\n((?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+)"
 )
+
+# The first versions without the faults that are known; written by hand, so that no floor sinks.
+SAFE = {
+    "cryptography": "44.0.1",  # CVE-2024-12797
+    "h11": "0.16",  # CVE-2025-43859
+    "jinja2": "3.1.6",  # CVE-2025-27516
+    "python-multipart": "0.0.18",  # CVE-2024-53981
+    "requests": "2.32.4",  # CVE-2024-47081
+    "starlette": "0.49.1",  # CVE-2025-62727
+    "urllib3": "2.6.3",  # CVE-2025-66418, CVE-2025-66471, CVE-2026-21441
+}
 
 
 def locked() -> dict[str, str]:
@@ -34,6 +46,15 @@ def wanted() -> list[Requirement]:
 @pytest.mark.parametrize("requirement", wanted(), ids=lambda one: one.name)
 def test_the_lock_has_each_dependency_in_its_range(requirement: Requirement) -> None:
     assert requirement.specifier.contains(locked()[canonicalize_name(requirement.name)])
+
+
+@pytest.mark.parametrize("name", SAFE)
+def test_no_version_with_a_known_fault_is_allowed(name: str) -> None:
+    (requirement,) = (one for one in wanted() if canonicalize_name(one.name) == name)
+    floors = [Version(one.version) for one in requirement.specifier if one.operator == ">="]
+    assert floors
+    assert min(floors) >= Version(SAFE[name])
+    assert Version(locked()[name]) >= Version(SAFE[name])
 
 
 def test_the_lock_names_no_address() -> None:

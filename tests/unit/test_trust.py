@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from msgspec import Struct
 
 from ops.cli import session
 from ops.console.operators import read_operators
+from ops.site import broker_users
 from producers import amqp, broker_settings
 from producers.addresses import address_problem, database_problem
 from producers.broker_settings import BrokerSettings, BrokerUsers
@@ -73,7 +75,6 @@ def test_plaintext_on_this_host_is_allowed(host: str) -> None:
     "url",
     [
         "amqps://me:s3cr3t@h/v",
-        "amqps://me@h/v?ssl_options={'password':'s3cr3t'}",
         "http://:s3cr3t@127.0.0.1",
         "https://me:s3cr3t@h:s3cr3t/",
         "https://s3cr3t@h/v3",
@@ -104,6 +105,7 @@ def test_a_secret_in_an_address_is_refused_and_not_quoted(url: str, *, insecure:
         ("postgresql+psycopg://u@db/d", "certificate"),
         ("postgresql+psycopg://u@127.0.0.1/d?host=db", "certificate"),
         ("postgresql+psycopg://u@db/d?sslmode=require", "certificate"),
+        ("postgresql+psycopg://u@db/d?sslmode=disable&sslmode=verify-full", "certificate"),
         ("postgresql+psycopg://?service=s", "certificate"),
         ("postgresql+psycopg://127.0.0.1?service=s", "certificate"),  # it may name a hostaddr
         ("postgresql+psycopg://127.0.0.1?service=s&hostaddr=127.0.0.1", None),
@@ -265,6 +267,15 @@ def test_a_secret_that_others_can_read_or_change_is_refused(tmp_path: Path, mode
         assert read_trusted(secret, private=True) == "s3cr3t"
 
 
+def of_one_file(path: Path) -> BrokerUsers:
+    """The roles' users, whose passwords are all in this file."""
+    folder = path.parent / "users"
+    folder.mkdir()
+    for role in Role:
+        (folder / f"{role}.password").symlink_to(path)
+    return BrokerUsers(folder)
+
+
 # How each file that a setting names is read; SECRET ones, root may read whoever owns them.
 PLAIN: dict[str, Callable[[Path], object]] = {
     "user_data_file": lambda path: client._user_data(
@@ -278,10 +289,17 @@ PLAIN: dict[str, Callable[[Path], object]] = {
 }
 SECRET: dict[str, Callable[[Path], object]] = {
     "password_file": lambda path: SecretFile(path).read(),
+    "broker.users.folder": lambda path: broker_users._passwords(of_one_file(path)),
     "audit.key_file": load_signer,
     "tokens.key_file": load_keys,
     "console.operators_file": read_operators,
 }
+
+
+@pytest.mark.parametrize("name", SECRET)
+def test_a_secret_that_others_can_read_is_never_used(tmp_path: Path, name: str) -> None:
+    with pytest.raises((ConfigError, SourceError), match="is open to other users"):
+        SECRET[name](put(tmp_path / "file", "text", 0o644))
 
 
 @pytest.mark.parametrize("name", PLAIN | SECRET)
@@ -300,7 +318,7 @@ def test_a_file_that_others_control_or_that_never_ends_is_refused(
             path.symlink_to("/dev/zero")
     with pytest.raises((ConfigError, SourceError, BadTemplateError)) as refused:
         (PLAIN | SECRET)[name](path)
-    assert str(path) in str(refused.value)
+    assert refused.match(f"{re.escape(str(path))}|{re.escape(str(path.parent))}/users/")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")

@@ -1,6 +1,7 @@
 """The audit worker: records every event once, in an append-only log chained by hashes.
 
 record: from a message to the record that the log keeps; the hash of a record.
+rounds: whether a request's event can follow from what is recorded of the request. Pure.
 log: appends records to the chain, in one transaction a batch.
 consumer: the worker's loop: reads the broker's queue, appends, acknowledges, counts.
 queries: filters, and reading records back.

@@ -17,7 +17,7 @@ from workers.audit.record import (
     QUARANTINED,
     REFUSED,
     Record,
-    conflict_record,
+    conflict_id,
     record_of,
     refused_record,
 )
@@ -35,7 +35,7 @@ BATCH_SECONDS = 0.1
 _IDLE_SECONDS = 0.5
 _CONFLICT_REMEDY = (
     "compare the conflict record with the outcome: lamplighter audit show REQUEST; if two workers are"
-    " not the reason, find out who holds the power worker's password, and replace it"
+    " not the reason, find out who holds the password of the user that sent it, and replace it"
 )
 _LONGEST_WAIT = 10.0
 _FORGET_SECONDS = 3600.0
@@ -158,14 +158,14 @@ def _record_of(delivery: Delivery, cluster: str, now: int) -> Record:
 
 
 def _conflict(record: Record, now: int) -> Notice:
-    """The alarm about a second outcome."""
+    """The alarm about an event that contradicts the log."""
     return Notice(
         name=AUDIT_CONFLICT,
         cluster=record.source,
         subject=record.subject or "unknown",
-        key=conflict_record(record).id,
+        key=conflict_id(record),
         time=now,
-        message=f"a second outcome of one round: {record.type}, from {record.sender or 'unknown'}",
+        message=f"a recorded outcome is contradicted: {record.type}, from {record.sender or 'unknown'}",
         remedy=_CONFLICT_REMEDY,
         details={"id": record.id, "request_id": record.request_id or ""},
     )

@@ -5,6 +5,7 @@ that conflict, writers take turns: on SQLite by BEGIN IMMEDIATE, on PostgreSQL b
 (unlike a table lock, it needs only the right to insert).
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -14,10 +15,12 @@ import sqlalchemy as sa
 from producers.batched import batched
 from schemas.events import Transition
 from workers.audit.record import GENESIS, HASHED, Record, conflict_record
+from workers.audit.rounds import SECOND_OUTCOME, RoundStep, contradiction
 from workers.store.database import insert
 from workers.store.tables import audit, audit_jobs, audit_nodes, audit_uws
 
 _ATTEMPTS = 3
+_TERMINAL = [str(transition) for transition in Transition if transition.terminal]
 # Type and body.
 _Content: TypeAlias = tuple[str, bytes]
 _LOCK = sa.text("SELECT pg_advisory_xact_lock(hashtext('lamplighter.audit'))")
@@ -25,9 +28,9 @@ _LOCK = sa.text("SELECT pg_advisory_xact_lock(hashtext('lamplighter.audit'))")
 
 @dataclass(frozen=True, slots=True)
 class Appended:
-    """How many records of a batch were new (`recorded`), and how many in the log already (`folded`).
+    """How many records of a batch were new (`recorded`), and how many were not (`folded`).
 
-    `conflicts` are outcomes that contradict the outcome in the log; a record says so for each.
+    `conflicts` are events that contradict what is in the log; instead of each, a record says so.
     """
 
     recorded: int
@@ -72,11 +75,13 @@ def append_within(connection: sa.Connection, records: Sequence[Record]) -> Appen
     lock_log(connection)
     new, known = _unknown(connection, records)
     # the outcomes of a round share one id: whatever comes second must not go unnoticed
-    conflicts = [r for r in records if _contradicts(r, known[r.source, r.id])]
-    notes, _ = _unknown(connection, [conflict_record(record) for record in conflicts])
+    doubled = [(r, SECOND_OUTCOME) for r in records if _contradicts(r, known[r.source, r.id])]
+    new, displacing = _consistent(connection, new)
+    conflicts = [*doubled, *displacing]
+    notes, _ = _unknown(connection, [conflict_record(*conflict) for conflict in conflicts])
     if new or notes:
         _insert(connection, [*new, *notes])
-    return Appended(len(new), len(records) - len(new), tuple(conflicts))
+    return Appended(len(new), len(records) - len(new), tuple(record for record, _ in conflicts))
 
 
 def _unknown(
@@ -100,6 +105,33 @@ def _contradicts(record: Record, known: _Content) -> bool:
     """Whether a record differs from that with its id: in its type, or as an outcome in anything."""
     terminal = record.transition is not None and Transition(record.transition).terminal
     return known[0] != record.type or (terminal and known[1] != record.body)
+
+
+def _consistent(
+    connection: sa.Connection, new: Sequence[Record]
+) -> tuple[list[Record], list[tuple[Record, str]]]:
+    """The new records that can follow from the log; and those that cannot, with the reason."""
+    steps: dict[str, list[RoundStep]] = defaultdict(list)
+    columns = audit.c.request_id, audit.c.source, audit.c.id, audit.c.round, audit.c.transition
+    # steps of a first round that do not end it contradict nothing
+    telling = sa.or_(audit.c.round > 1, audit.c.transition.in_(_TERMINAL))
+    for some in batched(sorted({one.request_id for one in new if one.request_id is not None})):
+        of_these = audit.c.request_id.in_(some), audit.c.transition.is_not(None)
+        query = sa.select(*columns).where(*of_these, telling)
+        for request_id, source, id_, round_, transition in connection.execute(query):
+            steps[request_id].append(RoundStep(source, id_, round_, Transition(transition)))
+    consistent, displacing = [], []
+    for record in new:
+        if record.request_id is None or record.round is None or record.transition is None:
+            consistent.append(record)
+            continue
+        step = RoundStep(record.source, record.id, record.round, Transition(record.transition))
+        if reason := contradiction(step, steps[record.request_id]):
+            displacing.append((record, reason))
+        else:
+            steps[record.request_id].append(step)
+            consistent.append(record)
+    return consistent, displacing
 
 
 def last_record(connection: sa.Connection) -> LogEnd | None:

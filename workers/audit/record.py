@@ -120,18 +120,18 @@ def refused_record(delivery: Delivery, cluster: str, now: int) -> Record:
     return replace(record, sender=delivery.user_id)
 
 
-def conflict_record(second: Record) -> Record:
-    """The record of an outcome that contradicts the one recorded for its round: the first one stays."""
+def conflict_id(second: Record) -> str:
+    """The id of the record of a conflict."""
     digest = hashlib.sha256(second.body).hexdigest()
-    id_ = ids.derived_id(CONFLICT, second.source, second.id, digest)
-    data = {
-        "id": second.id,
-        "type": second.type,
-        "reason": "another outcome of this round is recorded already",
-        **_message(second.body),
-    }
+    return ids.derived_id(CONFLICT, second.source, second.id, digest)
+
+
+def conflict_record(second: Record, reason: str) -> Record:
+    """The record of an event that contradicts what is recorded of its request: the first one stays."""
+    data = {"id": second.id, "type": second.type, "reason": reason, **_message(second.body)}
+    subject = second.subject or "unknown"
     record = log_record(
-        CONFLICT, id_, second.source, second.subject or "unknown", data, second.recorded_at
+        CONFLICT, conflict_id(second), second.source, subject, data, second.recorded_at
     )
     return replace(record, request_id=second.request_id, round=second.round, sender=second.sender)
 

@@ -17,9 +17,17 @@ from schemas.fields import shown
 from schemas.roles import Role
 from workers.broker.delivery import Delivery
 from workers.broker.roles import may_say
-from workers.broker.topology import COMMANDS, NOTIFY_AGAIN, REQUEUE, RETRY_TIERS
+from workers.broker.topology import (
+    COMMANDS,
+    DEAD_LETTERS,
+    EVENTS,
+    NOTIFY_AGAIN,
+    QUARANTINE,
+    REQUEUE,
+    RETRY_TIERS,
+)
 
-_VERSION = re.compile(r"\.v[0-9]+")
+_TYPE = re.compile(r"lamplighter\.(.+)\.v[0-9]+")
 _TIER = next(iter(RETRY_TIERS))
 
 
@@ -62,17 +70,23 @@ def requester(
 
 
 def _key_problem(delivery: Delivery, type_: str) -> str | None:
-    key = delivery.routing_key
-    base = type_.removeprefix("lamplighter.")
-    if delivery.exchange == REQUEUE and key == NOTIFY_AGAIN:  # for events of any type
-        return None
-    if base != type_ and base.startswith(key) and _VERSION.fullmatch(base[len(key) :]):
+    exchange, key = delivery.exchange, delivery.routing_key
+    found = _TYPE.fullmatch(type_)
+    own = None if found is None else found[1]
+    if exchange == DEAD_LETTERS and key.startswith(f"{QUARANTINE}."):
+        return None  # of any type: nobody carries it out
+    if exchange in {REQUEUE, DEAD_LETTERS} and key == NOTIFY_AGAIN:
+        is_event = own is not None and any(may_say(role, EVENTS, own) for role in Role)
+        return None if is_event else f"the type {shown(type_)} is not an event's"
+    if own == key:
         return None
     return f"the type {shown(type_)} came under the routing key {shown(key)}"
 
 
 def _sender_problem(delivery: Delivery, sender: str | None, users: BrokerUsers) -> str | None:
     key = delivery.routing_key
+    if delivery.exchange == DEAD_LETTERS:
+        return _letter_problem(delivery, sender, users)
     if delivery.exchange != REQUEUE:
         return _unless_allowed(users, delivery.user_id, delivery.exchange, key)
     # from a retry tier, or replayed
@@ -80,6 +94,22 @@ def _sender_problem(delivery: Delivery, sender: str | None, users: BrokerUsers) 
     if role is None or not (may_say(role, REQUEUE, key) or may_say(role, _TIER, key)):
         return _refused(delivery.user_id, REQUEUE, key)
     if key == NOTIFY_AGAIN:
+        return None
+    return _unless_allowed(users, sender, COMMANDS, key)
+
+
+def _letter_problem(delivery: Delivery, sender: str | None, users: BrokerUsers) -> str | None:
+    """Whether a worker may give up what it sent here, or the broker what a user had requested.
+
+    The broker keeps the user of what it dead-letters.
+    """
+    key, role = delivery.routing_key, users.role(delivery.user_id)
+    is_command = key != NOTIFY_AGAIN and not key.startswith(f"{QUARANTINE}.")
+    exchanges = (DEAD_LETTERS, COMMANDS, REQUEUE) if is_command else (DEAD_LETTERS,)
+    if role is None or not any(may_say(role, exchange, key) for exchange in exchanges):
+        return _refused(delivery.user_id, DEAD_LETTERS, key)
+    # power workers before 0.2 did not keep the first sender
+    if not is_command or sender == users.name(Role.POWER):
         return None
     return _unless_allowed(users, sender, COMMANDS, key)
 

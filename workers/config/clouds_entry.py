@@ -1,7 +1,7 @@
 """Reads the content of an entry of clouds.yaml and secure.yaml, and checks the resolved entry."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self, TypeAlias
 
@@ -21,6 +21,11 @@ _KINDS: Mapping[object, Kind] = {
     "password": "password",
 }
 _INTERFACES = {None, "public", "internal", "admin"}
+# openstacksdk reads each as a user's and a project's domain or name.
+_DOMAINS = (
+    *("user_domain_id", "user_domain_name", "project_domain_id", "project_domain_name"),
+    *("domain_id", "domain_name", "tenant_id", "tenant_name", "passcode", "token"),
+)
 _UNSUPPORTED = ("cert", "trust_id", "system_scope")
 
 
@@ -97,6 +102,23 @@ class CloudsYamlEntry(msgspec.Struct, frozen=True):
         return "region_name", names.split(",") if isinstance(names, str) else names
 
 
+class SeveralRegionsError(ConfigError):
+    """An entry has several regions, of which lamplighter.toml names none.
+
+    Attributes:
+        names: of the regions.
+    """
+
+    def __init__(self, entry: EntryRef, field: str, names: Sequence[str]) -> None:
+        known = ", ".join(map(shown, names))
+        problem = (
+            f"has several regions ({known}); name one in lamplighter.toml:"
+            ' write region = "..." in the table of this cloud'
+        )
+        super().__init__(str(entry.wrong(field, problem)))
+        self.names = tuple(names)
+
+
 class _CloudsFile(msgspec.Struct, frozen=True):
     clouds: dict[str, Any] = {}
 
@@ -121,6 +143,22 @@ def content_of(entry: EntryRef, *, secure: bool = True) -> dict[str, Any]:
         content = {"profile": content.pop("cloud"), **content}  # the key's older name
     CloudsYamlEntry.of(content, entry.place)
     return content
+
+
+def ignored_keys(entry: EntryRef) -> list[str]:
+    """The keys of an entry that mean nothing to Lamplighter; those of `auth` with this prefix.
+
+    Raises:
+        ConfigError: naming file, field and remedy.
+    """
+    content = content_of(entry)
+    auth = content.get("auth")
+    of_auth = {key.replace("-", "_") for key in auth} if isinstance(auth, dict) else set()
+    known = {*_Auth.__struct_fields__, *_DOMAINS}
+    top = {key.replace("-", "_") for key in content}
+    own = {*CloudsYamlEntry.__struct_fields__, *known}
+    strange = [key for key in sorted(top - own) if not key.endswith("_api_version")]
+    return [*strange, *(f"auth.{key}" for key in sorted(of_auth - known))]
 
 
 def kind_of(entry: EntryRef, config: Mapping[str, Any]) -> Kind:

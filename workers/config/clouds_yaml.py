@@ -17,6 +17,7 @@ from workers.config.clouds_entry import (
     CloudsYamlEntry,
     EntryRef,
     Kind,
+    SeveralRegionsError,
     content_of,
     kind_of,
     require_usable,
@@ -126,17 +127,13 @@ def _with_chosen_region(entry: EntryRef, content: dict[str, Any]) -> dict[str, A
         field, names = (field, names) if names else ("profile", profile.named_regions()[1])
     if not names:
         return content
-    known = ", ".join(map(shown, names))
     if entry.region is None and len(names) > 1:
-        raise entry.wrong(
-            field,
-            f"has several regions ({known}); name one in lamplighter.toml:"
-            ' write region = "..." in the table of this cloud',
-        )
+        raise SeveralRegionsError(entry, field, names)
     if entry.region is None:
         return content
     # lamplighter.toml may replace a single region_name
     if entry.region not in names and (field != "region_name" or len(names) > 1):
+        known = ", ".join(map(shown, names))
         raise entry.wrong(field, f"has no region {shown(entry.region)}; it has {known}")
     return {**content, "region_name": entry.region} if field == "region_name" else content
 

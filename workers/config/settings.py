@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec.structs import replace
 
-from producers.addresses import address_problem
+from producers.addresses import address_problem, parameters_problem
 from producers.broker_settings import BrokerSettings
 from producers.hosts import expand
 from producers.settings import ConfigError, HookSettings, hook_settings, read_toml, shown_key
@@ -174,7 +174,9 @@ def _management_urls(
 
     def checked(urls: tuple[str, ...]) -> tuple[str, ...]:
         for url in urls:
-            problem = address_problem(url, insecure=broker.insecure, instead=instead)
+            problem = parameters_problem(url) or address_problem(
+                url, insecure=broker.insecure, instead=instead
+            )
             if problem is not None:
                 raise ConfigError(f"{path}: broker.management_url: {problem}")
         return urls

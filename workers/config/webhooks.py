@@ -92,6 +92,10 @@ class Webhook(Table, frozen=True):
             return url.rstrip("/") + OPUS_PATH
         return url
 
+    def wants(self, type_: str) -> bool:
+        """Whether the webhook subscribes to events of this CloudEvents type."""
+        return self.subscribes_to(_key(type_))
+
     def subscribes_to(self, routing_key: str) -> bool:
         """Whether the webhook subscribes to events with this routing key."""
         return any(matches(pattern.split("."), routing_key.split(".")) for pattern in self.keys)

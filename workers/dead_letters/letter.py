@@ -13,7 +13,14 @@ from schemas.envelope import Envelope, parse
 from schemas.errors import MalformedMessageError
 from schemas.events import Cause
 from schemas.fields import Fields
-from workers.broker.topology import QUARANTINE, RESUME_QUEUE, SUSPEND_QUEUE
+from workers.broker.sender_check import CAUSE as NOT_ALLOWED
+from workers.broker.topology import (
+    DEAD_LETTER_QUEUE,
+    NOTIFY_AGAIN,
+    QUARANTINE,
+    RESUME_QUEUE,
+    SUSPEND_QUEUE,
+)
 
 _NS = 1_000_000_000
 
@@ -43,7 +50,7 @@ class Letter:
         tag, body: the delivery's.
         command: the request, or None if it is not one.
         undelivered: the webhook's event, or None if it is not one.
-        problem: what is wrong with a malformed body, or None.
+        problem: what is wrong with a malformed body, or why its sender may not say it; or None.
         round: the round that it failed in.
         died_in: the work queue that it failed in.
         died_at: ns since the epoch, or None if unknown.
@@ -76,25 +83,29 @@ class Letter:
         return f"sha256:{hashlib.sha256(self.body).hexdigest()}"
 
 
-def letter_from(
+def letter_from(  # noqa: PLR0913, PLR0917 - of a delivery
     tag: int,
     routing_key: str,
     raw: Mapping[str, Any],
     body: bytes,
     asked_by: str | None = None,
+    refusal: str | None = None,
 ) -> Letter:
     """Read a letter from its delivery, whose AMQP headers are `raw`.
 
-    RabbitMQ documents x-death under "Dead Letter Exchanges". A message that its sender may not say is
-    not read, whatever it says it is.
+    RabbitMQ documents x-death under "Dead Letter Exchanges". The routing key, by which the broker knows
+    who may send it, says what a letter is. A message that its sender may not say, for the reason
+    `refusal` or in quarantine, is not read, whatever it says it is; nor are the headers of a refused one.
     """
-    command, undelivered, problem = None, None, None
-    webhook = _text(raw, headers.WEBHOOK)
+    command, undelivered, problem = None, None, refusal
     try:
-        if routing_key.startswith(f"{QUARANTINE}."):
+        if refusal is not None:
+            raw = {headers.CAUSE: NOT_ALLOWED, headers.CAUSE_MESSAGE: refusal,
+                   headers.DIED_IN: DEAD_LETTER_QUEUE}  # fmt: skip
+        elif routing_key.startswith(f"{QUARANTINE}."):
             problem = _text(raw, headers.CAUSE_MESSAGE) or "its sender may not say it"
-        elif webhook is not None and webhook.isprintable():
-            undelivered = Undelivered(webhook, parse(body))
+        elif routing_key == NOTIFY_AGAIN:
+            undelivered = Undelivered(_webhook(raw), parse(body))
         else:
             command = parse_command(body)
     except MalformedMessageError as error:
@@ -122,6 +133,13 @@ def letter_from(
         undelivered=undelivered,
         asked_by=asked_by,
     )
+
+
+def _webhook(raw: Mapping[str, Any]) -> str:
+    name = _text(raw, headers.WEBHOOK)
+    if name is None or not name.isprintable():
+        raise MalformedMessageError(headers.WEBHOOK, "names no webhook", "discard it")
+    return name
 
 
 def _latest_death(raw: Mapping[str, Any]) -> Mapping[str, Any]:

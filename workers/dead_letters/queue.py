@@ -24,7 +24,7 @@ from producers.message import Message
 from schemas.events import Transition
 from schemas.roles import Role
 from workers.broker import outgoing, topology
-from workers.broker.authority import requester
+from workers.broker.authority import judged
 from workers.broker.blocking import blocking_channel
 from workers.broker.link import Link
 from workers.broker.roles import AUTHORITIES, may_say
@@ -109,13 +109,13 @@ class DeadLetterQueue:
             letters.append(self._read(delivery))
         return sorted(letters, key=lambda letter: letter.died_at or 0)
 
-    def _read(self, delivery: "Delivery") -> Letter:
-        user = requester(delivery.user_id, delivery.headers, delivery.exchange, self._users)
+    def _read(self, unchecked: "Delivery") -> Letter:
+        delivery = judged(unchecked, self._users)
+        user = delivery.sender
         if self._users is not None and user == self._users.name(Role.POWER):
             user = None  # of a version that did not keep the first sender: the operator's counts
-        return letter_from(
-            delivery.tag, delivery.routing_key, delivery.headers, delivery.body, user
-        )
+        tag, key, raw = delivery.tag, delivery.routing_key, delivery.headers
+        return letter_from(tag, key, raw, delivery.body, user, delivery.refusal)
 
     def replay(
         self, store: sa.Engine, letters: Sequence[Letter], operator: Operator

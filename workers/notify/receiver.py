@@ -116,6 +116,10 @@ class Receiver:
         return True
 
     def _attempt(self, due: Notification) -> Verdict:
+        # who may replay notifications must not be able to say anything to any webhook
+        if not self._webhook.wants(type_ := parse(due.body).type):
+            why = f"it does not subscribe to {type_}: add that to its events, or discard this"
+            return Undeliverable(Cause("not_subscribed", why))
         if self._webhook.format == "opus":
             return self._tell_opus(due)
         return self._judge(due, self._client.send(cloudevent(due.body), due.event_id))

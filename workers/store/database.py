@@ -51,7 +51,8 @@ def open_store(url: str, kind: Literal["state", "audit"]) -> sa.Engine:
         with engine.begin() as connection:
             if engine.dialect.name == "postgresql":
                 connection.execute(sa.text("SELECT pg_advisory_xact_lock(5782391)"))
-            if not _is_newest(connection, kind):
+            found, newest = versions(connection, kind)
+            if found != newest:
                 migrate(connection, kind)
     except BaseException:
         engine.dispose()
@@ -59,13 +60,13 @@ def open_store(url: str, kind: Literal["state", "audit"]) -> sa.Engine:
     return engine
 
 
-def _is_newest(connection: sa.Connection, kind: str) -> bool:
-    """Whether the tables have the version of the last migration, as Alembic has recorded it."""
+def versions(connection: sa.Connection, kind: str) -> tuple[str | None, str]:
+    """The version of the tables, as Alembic has recorded it, and that of the last migration."""
     newest = max(file.name.partition("_")[0] for file in (_MIGRATIONS / kind).glob("[0-9]*.py"))
     version = sa.table(f"{kind}_version", sa.column("version_num"))
     if not sa.inspect(connection).has_table(version.name):
-        return False
-    return connection.scalars(sa.select(version.c.version_num)).all() == [newest]
+        return None, newest
+    return connection.scalar(sa.select(version.c.version_num)), newest
 
 
 def migrate(
