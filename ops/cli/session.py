@@ -23,6 +23,7 @@ from workers.config.settings import Settings, load
 from workers.config.tables import LogSettings
 from workers.process.logs import configure_logs
 from workers.store.database import FIELDS, open_store, sqlite_file
+from workers.store.passfile import credential
 
 if TYPE_CHECKING:
     from workers.broker.depths import QueueDepth
@@ -177,12 +178,12 @@ def _opened(engine: sa.Engine, field: str) -> Iterator[sa.Connection]:
 
 
 def _reader(url: str, field: str) -> sa.Engine:
-    parsed = sa.make_url(url)
     path = sqlite_file(url)
     if path is None:
+        address, login = credential(url)
         return sa.create_engine(
-            parsed,
-            connect_args={"connect_timeout": _CONNECT_SECONDS},
+            address,
+            connect_args={"connect_timeout": _CONNECT_SECONDS, **login},
             execution_options={"postgresql_readonly": True},
         )
     try:

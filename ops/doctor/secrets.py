@@ -8,10 +8,10 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import yaml
 
-from ops.site.passfile import passwords
 from producers.disk import read_file
 from producers.settings import ConfigError, read_toml
 from producers.trust import may_be_secret, resolved
+from workers.store.passfile import passwords
 
 _NAMES = re.compile(
     r"(?:passw(?:or)?d|pass|passcode|secret|token|key|credential)s?$", re.IGNORECASE

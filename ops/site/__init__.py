@@ -9,7 +9,6 @@ topology: `lamplighter topology`, the broker's exchanges and queues.
 topology_check: compares the broker with the topology, and its users with the roles.
 broker_users: `lamplighter broker users`, the roles' users, passwords and permissions.
 database_roles: `lamplighter database roles`, a PostgreSQL user for each role, and its tables.
-passfile: reads the password files of PostgreSQL.
 management: RabbitMQ's management API.
 clock: `lamplighter clock`, the clock that orders requests, and its reset.
 clock_state: what is known of the clock, and what stands in the way of a reset.

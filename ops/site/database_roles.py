@@ -11,12 +11,12 @@ import sqlalchemy as sa
 
 from ops.cli.session import Session, StoreKind, pass_session
 from ops.cli.terminal import print_line, warn
-from ops.site.passfile import passwords
 from producers.settings import ConfigError
 from producers.trust import UntrustedFileError, read_trusted, shown_file
 from schemas.roles import Role
 from workers.store.access import ACCESS, creations, grants, takeover, verifier
 from workers.store.database import FIELDS, open_store
+from workers.store.passfile import passwords
 
 _KINDS: tuple[StoreKind, ...] = ("state", "audit")
 _Name: TypeAlias = Callable[[Role], str]

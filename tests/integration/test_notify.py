@@ -248,6 +248,32 @@ def test_a_notification_for_a_removed_webhook_becomes_a_dead_letter_again(
         assert receiver.got == []
 
 
+def test_a_replay_says_nothing_that_its_webhook_does_not_subscribe_to(
+    make_site: Callable[[str], Installation],
+) -> None:
+    """Who may replay notifications cannot tell a webhook of failures that a job has finished."""
+    with Receiver() as receiver:
+        site = make_site(hook("one", receiver.url))
+        (failure,), other = failures("node1"), job_failed(5, None)
+        replays = [
+            Message(
+                topology.REQUEUE,
+                topology.NOTIFY_AGAIN,
+                sent.body,
+                sent.id,
+                headers={headers.WEBHOOK: "one", headers.ROUND: 2},
+            )
+            for sent in (other, failure)
+        ]
+        with site.start("worker", "notify"):
+            site.publish(replays)
+            site.wait_depth(topology.DEAD_LETTER_QUEUE, 1)
+            until(lambda: len(receiver.got) == 1, 20, "the event that it subscribes to")
+        ((raw, body),) = site.drain(topology.DEAD_LETTER_QUEUE)
+        assert (body, raw[headers.CAUSE]) == (other.body, "not_subscribed")
+        assert json.loads(receiver.got[0].body)["id"] == failure.id
+
+
 def test_without_webhooks_the_worker_names_the_missing_setting(site: Installation) -> None:
     result = site.lamplighter("worker", "notify")
     assert (result.code, len(result.err.splitlines())) == (2, 1)

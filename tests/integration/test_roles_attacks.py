@@ -196,6 +196,43 @@ def test_what_the_broker_cannot_refuse_is_quarantined_with_an_alarm(system: Whol
     assert system.depths() == {topology.DEAD_LETTER_QUEUE: len(forged)}
 
 
+def test_a_forged_dead_letter_is_never_carried_out_and_ends_no_request(system: WholeSystem) -> None:
+    """Operators see who sent it; they can export and discard it. Afterwards all is as before."""
+    roles = roles_of(system)
+    hook, operator = (roles.users.name(role) for role in (Role.HOOK, Role.OPERATOR))
+    suspend, retire = (fresh(kind) for kind in (Kind.SUSPEND, Kind.RETIRE))
+    again, suspend_key = topology.NOTIFY_AGAIN, Kind.SUSPEND.routing_key
+    forged: list[tuple[Role, str, PowerCommand, dict[str, Any]]] = [
+        (Role.NOTIFY, again, suspend, {}),
+        (Role.NOTIFY, again, retire, {headers.WEBHOOK: "chat", headers.ROUND: 1}),
+        (Role.NOTIFY, again, suspend, {headers.ASKED_BY: operator, headers.CAUSE: "quota"}),
+        (Role.NOTIFY, "quarantine.notify", suspend, {headers.CAUSE_MESSAGE: "x"}),
+        (Role.POWER, suspend_key, retire, {headers.ASKED_BY: hook}),
+        (Role.POWER, Kind.RETIRE.routing_key, retire, {headers.ASKED_BY: hook}),
+        (Role.POWER, suspend_key, retire, {headers.WEBHOOK: "chat"}),
+    ]
+    bodies = [asked.to_envelope().to_json() for _, _, asked, _ in forged]
+    for (role, key, _, raw), body in zip(forged, bodies, strict=True):
+        roles.say(role, topology.DEAD_LETTERS, key, body, headers=raw)
+    listed = [json.loads(line) for line in system.operator("dead-letters", "list", "--json").stdout.splitlines()]  # fmt: skip
+    assert len(listed) == len(forged)
+    assert all("node" not in one and one["malformed"] for one in listed)
+    named = [one for one in listed if one["cause"] == "not_allowed"]
+    assert len(named) == len(forged) - 1  # what a worker has put in quarantine keeps its cause
+    assert any(roles.users.name(Role.NOTIFY) in one["message"] for one in named)
+    replayed = system.operator("dead-letters", "replay", "--all", "--yes", "--reason", "x")
+    assert (replayed.returncode, replayed.stdout.count("refused")) == (1, len(forged) + 1)
+    exported = system.operator("dead-letters", "export", "-").stdout.splitlines()
+    kept = [base64.b64decode(json.loads(line)["body_base64"]) for line in exported]
+    assert sorted(kept) == sorted(bodies)
+    discarded = system.operator("dead-letters", "discard", "--all", "--yes", "--reason", "forged")
+    assert discarded.returncode == 0, discarded.stdout + discarded.stderr
+    until(lambda: system.depths() == {}, 20, "the discards")
+    assert sorted(system.cloud.servers()) == system.nodes
+    assert not system.outcomes()
+    assert not [entry for entry in system.records() if entry.request_id is not None]
+
+
 def test_forged_events_are_recorded_as_refused_and_displace_nothing(system: WholeSystem) -> None:
     """Events: forged decisions under another's key; a second outcome by the power worker's user."""
     roles = roles_of(system)

@@ -70,17 +70,19 @@ def requester(
 
 
 def _key_problem(delivery: Delivery, type_: str) -> str | None:
-    exchange, key = delivery.exchange, delivery.routing_key
+    exchange, key, who = delivery.exchange, delivery.routing_key, _who(delivery.user_id)
     found = _TYPE.fullmatch(type_)
     own = None if found is None else found[1]
     if exchange == DEAD_LETTERS and key.startswith(f"{QUARANTINE}."):
         return None  # of any type: nobody carries it out
     if exchange in {REQUEUE, DEAD_LETTERS} and key == NOTIFY_AGAIN:
         is_event = own is not None and any(may_say(role, EVENTS, own) for role in Role)
-        return None if is_event else f"the type {shown(type_)} is not an event's"
+        return (
+            None if is_event else f"{who} sent {shown(type_)}, which is no event, as {shown(key)}"
+        )
     if own == key:
         return None
-    return f"the type {shown(type_)} came under the routing key {shown(key)}"
+    return f"{who} sent the type {shown(type_)} under the routing key {shown(key)}"
 
 
 def _sender_problem(delivery: Delivery, sender: str | None, users: BrokerUsers) -> str | None:
@@ -89,12 +91,12 @@ def _sender_problem(delivery: Delivery, sender: str | None, users: BrokerUsers) 
         return _letter_problem(delivery, sender, users)
     if delivery.exchange != REQUEUE:
         return _unless_allowed(users, delivery.user_id, delivery.exchange, key)
+    if key == NOTIFY_AGAIN:
+        return _unless_allowed(users, delivery.user_id, REQUEUE, key)
     # from a retry tier, or replayed
     role = users.role(delivery.user_id)
     if role is None or not (may_say(role, REQUEUE, key) or may_say(role, _TIER, key)):
         return _refused(delivery.user_id, REQUEUE, key)
-    if key == NOTIFY_AGAIN:
-        return None
     return _unless_allowed(users, sender, COMMANDS, key)
 
 
@@ -121,5 +123,8 @@ def _unless_allowed(users: BrokerUsers, user: str | None, exchange: str, key: st
 
 
 def _refused(user: str | None, exchange: str, key: str) -> str:
-    who = "a sender without a name" if user is None else f"the broker user {shown(user)}"
-    return f"{who} may not say {shown(key)} on exchange {shown(exchange)}"
+    return f"{_who(user)} may not say {shown(key)} on exchange {shown(exchange)}"
+
+
+def _who(user: str | None) -> str:
+    return "a sender without a name" if user is None else f"the broker user {shown(user)}"

@@ -10,6 +10,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from producers.disk import require_writable, unusable
 from producers.settings import ConfigError
+from workers.store.passfile import credential
 
 FIELDS = {"state": "store.url", "audit": "store.audit_url"}
 _MIGRATIONS = Path(__file__).parent / "migrations"
@@ -121,9 +122,13 @@ def connect(url: str) -> sa.Engine:
 
     PostgreSQL ends a transaction that is idle for _IDLE_TRANSACTION_SECONDS: its process or host is
     frozen, and its row locks would block all other workers.
+
+    Raises:
+        ConfigError: systemd has not passed the password that the URL names.
     """
     if not url.startswith("sqlite"):
-        engine = sa.create_engine(url, pool_pre_ping=True)
+        address, login = credential(url)
+        engine = sa.create_engine(address, connect_args=login, pool_pre_ping=True)
         sa.event.listen(engine, "connect", _prepare_postgresql)
         sa.event.listen(engine, "handle_error", _name_role)
         return engine

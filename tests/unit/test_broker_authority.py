@@ -1,0 +1,106 @@
+"""Dead letters and replayed notifications: forgeries written by hand, and what is true."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from producers.broker_settings import BrokerUsers
+from schemas import headers
+from schemas.commands import Kind
+from schemas.envelope import Envelope
+from tests.testbed.messages import command
+from workers.broker import topology
+from workers.broker.authority import judged
+from workers.broker.delivery import Delivery
+
+USERS = BrokerUsers(Path("users"), "x-")
+SUSPEND, RETIRE = Kind.SUSPEND.routing_key, Kind.RETIRE.routing_key
+COMPLETED = "node.request.completed"
+DLX, REQUEUE, AGAIN = topology.DEAD_LETTERS, topology.REQUEUE, topology.NOTIFY_AGAIN
+
+
+def body(type_: str) -> bytes:
+    """A message of this type."""
+    for kind in Kind:
+        if kind.routing_key == type_:
+            return command(kind=kind).to_envelope().to_json()
+    return Envelope("id", "test", f"lamplighter.{type_}.v1", "node1", 1, "t", {}).to_json()
+
+
+def refusal(user: str | None, exchange: str, key: str, type_: str, first: str = "") -> str | None:
+    """Why a delivery is refused; `first` is the sender that its headers name."""
+    raw: dict[str, Any] = {headers.ASKED_BY: f"x-{first}"} if first else {}
+    raw[headers.WEBHOOK] = "chat"
+    name = None if user is None else f"x-{user}"
+    delivery = Delivery("q", key, body(type_), raw, None, name, None, None, False, 1, 1, exchange)
+    return judged(delivery, USERS).refusal
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        ("notify", DLX, AGAIN, SUSPEND),
+        ("notify", DLX, AGAIN, RETIRE, "operator"),
+        ("notify", DLX, SUSPEND, SUSPEND, "hook"),
+        ("console", DLX, AGAIN, COMPLETED),
+        ("operator", DLX, AGAIN, COMPLETED),
+        ("tokens", DLX, SUSPEND, SUSPEND),
+        ("snapshot", DLX, COMPLETED, COMPLETED),
+        ("power", DLX, SUSPEND, RETIRE, "hook"),
+        ("power", DLX, RETIRE, RETIRE, "hook"),
+        ("power", DLX, RETIRE, RETIRE, "resync"),
+        ("power", DLX, RETIRE, RETIRE, "stranger"),
+        ("hook", DLX, SUSPEND, RETIRE),
+        ("hook", DLX, RETIRE, RETIRE, "operator"),
+        ("stranger", DLX, SUSPEND, SUSPEND),
+        (None, DLX, SUSPEND, SUSPEND),
+        (None, DLX, AGAIN, COMPLETED),
+        ("slurm", DLX, "quarantine.power.suspend", RETIRE),
+        ("console", REQUEUE, AGAIN, RETIRE),
+        ("console", REQUEUE, AGAIN, "slurm.snapshot.taken"),
+        ("console", REQUEUE, AGAIN, "no.such.type"),
+        ("power", REQUEUE, AGAIN, COMPLETED),
+        ("notify", REQUEUE, AGAIN, COMPLETED),
+    ],
+    ids=lambda one: " ".join(map(str, one)),
+)
+def test_what_its_sender_may_not_say_is_refused(forged: tuple[str | None, str, str, str]) -> None:
+    assert refusal(*forged) is not None
+
+
+@pytest.mark.parametrize(
+    "true",
+    [
+        ("power", DLX, SUSPEND, SUSPEND, "hook"),
+        ("power", DLX, RETIRE, RETIRE, "operator"),
+        ("power", DLX, SUSPEND, SUSPEND),  # of a version that kept no first sender
+        # given up by the broker
+        ("hook", DLX, SUSPEND, SUSPEND),
+        ("resync", DLX, SUSPEND, SUSPEND),
+        ("operator", DLX, RETIRE, RETIRE),
+        ("console", DLX, SUSPEND, SUSPEND, "hook"),
+        ("notify", DLX, AGAIN, COMPLETED),
+        ("notify", DLX, "quarantine.notify", RETIRE),
+        ("power", DLX, "quarantine.power.suspend", COMPLETED),
+        ("console", REQUEUE, AGAIN, COMPLETED),
+        ("operator", REQUEUE, AGAIN, "job.failed"),
+    ],
+    ids=lambda one: " ".join(map(str, one)),
+)
+def test_what_its_sender_may_say_is_taken(true: tuple[str, str, str, str]) -> None:
+    assert refusal(*true) is None
+
+
+def test_every_event_can_be_replayed_to_a_webhook() -> None:
+    """Also in its next version."""
+    for transition in ("accepted", "failed", "parked"):
+        assert refusal("operator", REQUEUE, AGAIN, f"node.request.{transition}") is None
+    later = body(COMPLETED).replace(b".v1", b".v2")
+    raw = {headers.WEBHOOK: "chat"}
+    delivery = Delivery(
+        "q", AGAIN, later, raw, None, "x-operator", None, None, False, 1, 1, REQUEUE
+    )
+    assert judged(delivery, USERS).refusal is None
