@@ -154,7 +154,7 @@ def _broker(broker: TomlTable, role: Role) -> BrokerSettings:
     instead = "write it into a file, and password_file, or [broker.users]"
     for url in urls:
         problem = parameters_problem(url) or address_problem(
-            url, insecure=insecure, instead=instead
+            url, insecure=insecure, instead=instead, user=True
         )
         if problem is not None:
             raise broker.wrong(field, problem)

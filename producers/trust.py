@@ -138,6 +138,23 @@ def is_credential(path: Path) -> bool:
     return str(path).startswith(CREDENTIALS)
 
 
+def closed_bits(path: Path) -> int:
+    """The mode bits that a secret of one user must not have.
+
+    systemd's ACL, by which the service's user reads a credential of root, shows as a group's right.
+    """
+    closed = stat.S_IRWXG | stat.S_IRWXO
+    return closed & ~stat.S_IRGRP if is_credential(path) else closed
+
+
+def is_there(path: Path, mode: int = os.F_OK) -> bool:
+    """Whether this process finds a file, which may be a credential, and may use it so (os.access)."""
+    try:
+        return os.access(resolved(path), mode)
+    except FileNotFoundError:
+        return False
+
+
 def beside(folder: Path, path: Path) -> Path:
     """The path from a folder; a credential stays as it is: only its service knows the folder."""
     return path if is_credential(path) else folder / path

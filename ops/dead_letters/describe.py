@@ -92,7 +92,7 @@ def describe(letter: Letter, context: LetterContext, now: int) -> Iterator[Fact]
 def replay_effect(command: PowerCommand | None, context: LetterContext) -> str:
     """What a replay would do in the node's present state, and what to do instead if that is better."""
     if command is None:
-        return "not possible: the message is malformed; discard it"
+        return "not possible: the message is malformed, or its sender may not say it; discard it"
     node, store = command.node, context.store
     goal = f"{node} will {_GOALS[command.desired]}"
     if is_stale(command, store) and store is not None:
@@ -162,7 +162,7 @@ def _request(letter: Letter, context: LetterContext, now: int) -> Iterator[Fact]
         yield "event", f"{event.type} of {event.subject}, {moment(event.time)}"
         return
     if command is None:
-        yield "malformed", f"{letter.problem}"
+        yield "problem", f"{letter.fault}: {letter.problem}"
         yield (
             "size",
             f"{len(letter.body)} bytes; dead-letters show ID --raw FILE writes them to FILE",

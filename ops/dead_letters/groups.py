@@ -54,7 +54,7 @@ COLUMNS: Columns[LetterGroup] = {
 KEYS: Mapping[str, Callable[[Letter, Places], tuple[str, ...]]] = {
     "cause": lambda letter, _: trouble(letter),
     "error": lambda letter, _: (letter.cause.error,),
-    "node": lambda letter, _: (letter.command.node if letter.command else "malformed",),
+    "node": lambda letter, _: (letter.command.node if letter.command else letter.fault,),
     "group": lambda letter, places: (places.group(letter),),
     "cloud": lambda letter, places: (places.cloud(letter),),
     "queue": lambda letter, _: (letter.died_in,),

@@ -104,7 +104,7 @@ class Places:
 def _of_node(values: Mapping[str, str], letter: Letter) -> str:
     if letter.command is not None:
         return values.get(letter.command.node, "in no group")
-    return "malformed" if letter.undelivered is None else f"webhook {letter.undelivered.webhook}"
+    return letter.fault if letter.undelivered is None else f"webhook {letter.undelivered.webhook}"
 
 
 def about(letter: Letter) -> tuple[str | None, str]:
@@ -114,7 +114,7 @@ def about(letter: Letter) -> tuple[str | None, str]:
     if letter.undelivered is not None:
         event = letter.undelivered.event
         return event.subject, event.type.removeprefix("lamplighter.").removesuffix(".v1")
-    return None, "malformed"
+    return None, letter.fault
 
 
 def columns(short: Mapping[str, str], stale: Collection[tuple[str, int]]) -> Columns[Letter]:

@@ -8,6 +8,7 @@ import requests
 
 from producers.broker_settings import BrokerSettings
 from producers.reasons import connection_reason
+from producers.trust import is_there, resolved
 from workers.errors import BrokerAwayError
 from workers.process.foreign import UnreadableError, bounded_session, read_json
 
@@ -37,8 +38,8 @@ class ManagementApi:
         self._session.auth = auth
         _, certificate, key = broker.certificate or (None, None, None)
         # an administrator may have a password only
-        if certificate is not None and (login is None or certificate.exists()):
-            self._session.cert = (str(certificate), str(key))
+        if certificate is not None and key is not None and (login is None or is_there(certificate)):
+            self._session.cert = (str(resolved(certificate)), str(resolved(key)))
 
     def __enter__(self) -> Self:
         return self

@@ -13,7 +13,8 @@ import pytest
 from producers.amqp import connection_parameters
 from schemas import headers
 from schemas.commands import Kind
-from schemas.events import Transition
+from schemas.envelope import parse
+from schemas.events import Transition, event_from
 from schemas.roles import Role
 from tests.testbed.broker_roles import BrokerRoles
 from tests.testbed.messages import command, event
@@ -234,7 +235,7 @@ def test_a_forged_dead_letter_is_never_carried_out_and_ends_no_request(system: W
 
 
 def test_forged_events_are_recorded_as_refused_and_displace_nothing(system: WholeSystem) -> None:
-    """Events: forged decisions under another's key; a second outcome by the power worker's user."""
+    """Events: forged decisions under another's key; second outcomes and rounds."""
     roles = roles_of(system)
     assert system.request("resume", "node1").returncode == 0
     system.settle()
@@ -265,11 +266,19 @@ def test_forged_events_are_recorded_as_refused_and_displace_nothing(system: Whol
     other["data"]["address"] = "10.66.6.6"
     for key, second in ((Transition.FAILED, failed), (Transition.COMPLETED, other)):
         roles.say(Role.POWER, topology.EVENTS, key.routing_key, json.dumps(second).encode())
-    until(lambda: len(records(system, CONFLICT)) == 2, 30, "the conflict records")
-    until(lambda: len(alarms(system, AUDIT_CONFLICT)) == 2, 30, "their alarms")
-    assert [e.body for e in system.records(transitions=("completed", "failed"))] == [done.body]
+    # a further round, by who may decide on dead letters: only a failed round has a next one
+    true = event_from(parse(done.body))
+    for round_, transition in ((2, Transition.DISCARDED), (3, Transition.FAILED)):
+        more = replace(true, transition=transition, round=round_, by="alice", cause=None)
+        sent = more.to_envelope().to_json()
+        roles.say(Role.CONSOLE, topology.EVENTS, transition.routing_key, sent)
+    until(lambda: len(records(system, CONFLICT)) == 4, 30, "the conflict records")
+    until(lambda: len(alarms(system, AUDIT_CONFLICT)) == 4, 30, "their alarms")
+    assert system.outcomes() == {"completed": 1}
+    ends = ("completed", "failed", "discarded")
+    assert [e.body for e in system.records(transitions=ends)] == [done.body]
     shown = system.operator("audit", "show", str(done.request_id))
-    assert shown.stderr.count("CONFLICT") == 2, shown.stderr
+    assert shown.stderr.count("CONFLICT") == 4, shown.stderr
     assert system.operator("audit", "verify").returncode == 0
 
 

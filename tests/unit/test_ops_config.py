@@ -27,7 +27,7 @@ url = "amqp://me@localhost/v"
 [store]
 url = "postgresql+psycopg://me@db/state?sslmode=verify-full&sslkey=s3cr3t"
 [clouds.c]
-auth_url = "https://me@cloud/v3"
+auth_url = "https://cloud/v3"
 project_id = "p"
 [clouds.c.source]
 type = "password"
@@ -35,7 +35,7 @@ username = "u"
 password_command = ["show-it", "s3cr3t"]
 [[notify.webhook]]
 name = "chat"
-url = "https://hooks.example.org/s3cr3t?token=s3cr3t"
+url = "https://hooks.example.org/s3cr3t?room=s3cr3t"
 events = ["failed"]
 """
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from tests.testbed.web_server import serving
 from workers.process.echoes import repeats
 from workers.process.foreign import bounded_session
+from workers.process.recent_secrets import RecentSecrets
 from workers.tokens.errors import SourceError
 from workers.tokens.oidc import refusal
 
@@ -91,9 +92,11 @@ def test_no_words_of_a_provider_bring_a_secret_back(form: str) -> None:
     answer.status_code, answer.url = 400, "https://provider/token"
     text = form.replace("\\", "\\\\") if form == FORMS["JSON escapes"] else form
     answer._content = f'{{"error": "invalid_grant", "error_description": "no {text}"}}'.encode()
-    error = refusal(answer, "client", SECRET, {})
+    secrets = RecentSecrets(2)
+    secrets.add(SECRET, "1abcdefgh_ijkl2")
+    error = refusal(answer, "client", secrets, {})
     assert isinstance(error, SourceError)
     assert error.error == "invalid_grant"
     assert "no " not in error.message.partition("invalid_grant")[2]
     answer._content = b'{"error": "abcdefgh_ijkl"}'
-    assert "abcdefgh" not in str(refusal(answer, "client", "1abcdefgh_ijkl2", {}))
+    assert "abcdefgh" not in str(refusal(answer, "client", secrets, {}))

@@ -77,7 +77,11 @@ def left_after_revoking(http: Http) -> str:
     cloud = CloudSettings(auth_url="https://k/v3", project_id="p", source=source())
     login = RefreshTokenLogin(
         source(),
-        RevocableSecret(SecretCommand(("echo", SECRET)), Remembered()),  # type: ignore[arg-type]
+        RevocableSecret(
+            SecretCommand(("echo", SECRET)),
+            Remembered(),  # type: ignore[arg-type]
+            http.secrets,
+        ),
         Keystone(cloud, http),
         http,
         Stored(),  # type: ignore[arg-type] # it uses `revoke` alone

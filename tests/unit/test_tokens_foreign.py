@@ -205,7 +205,7 @@ def test_a_refresh_token_with_an_odd_end_is_a_token_without_one(end: str) -> Non
 def test_any_refusal_is_a_named_error(body: object, status: int) -> None:
     http = Answers(status, json.dumps(body).encode())
     try:
-        error = refusal(http.response, "client", SENT, {})
+        error = refusal(http.response, "client", http.secrets, {})
     except SourceError as unreadable:
         error = unreadable
     assert error.error

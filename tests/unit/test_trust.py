@@ -7,6 +7,7 @@ import re
 import resource
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -71,11 +72,24 @@ def test_plaintext_on_this_host_is_allowed(host: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["amqps://me:s3cr3t@h/v", "http://:s3cr3t@127.0.0.1", "https://me:s3cr3t@h:s3cr3t/"]
+    "url",
+    [
+        "amqps://me:s3cr3t@h/v",
+        "http://:s3cr3t@127.0.0.1",
+        "https://me:s3cr3t@h:s3cr3t/",
+        "https://s3cr3t@h/v3",
+        "https://h/v3?token=s3cr3t",
+        "https://h/token?a=b&access_%74oken=s3cr3t",
+        "https://h/token?client_secret=s3cr3t#x",
+        "https://h?api_key=s3cr3t/v3",
+        "https://h/?sv=1&sig=s3cr3t",
+        "https://s3cr3t\\@127.0.0.1/",
+    ],
 )
 @pytest.mark.parametrize("insecure", [False, True])
-def test_a_password_in_an_address_is_refused_and_not_quoted(url: str, *, insecure: bool) -> None:
-    problem = address_problem(url, insecure=insecure, instead="a file")
+def test_a_secret_in_an_address_is_refused_and_not_quoted(url: str, *, insecure: bool) -> None:
+    user = url.startswith("amqp")
+    problem = address_problem(url, insecure=insecure, instead="a file", user=user)
     assert problem is not None
     assert "s3cr3t" not in problem
 
@@ -93,16 +107,60 @@ def test_a_password_in_an_address_is_refused_and_not_quoted(url: str, *, insecur
         ("postgresql+psycopg://u@db/d?sslmode=require", "certificate"),
         ("postgresql+psycopg://u@db/d?sslmode=disable&sslmode=verify-full", "certificate"),
         ("postgresql+psycopg://?service=s", "certificate"),
-        ("postgresql+psycopg://127.0.0.1?service=s", None),
+        ("postgresql+psycopg://127.0.0.1?service=s", "certificate"),  # it may name a hostaddr
+        ("postgresql+psycopg://127.0.0.1?service=s&hostaddr=127.0.0.1", None),
+        ("postgresql+psycopg://u@127.0.0.1/d?hostaddr=10.0.0.1", "certificate"),
+        ("postgresql+psycopg://u@/d?host=/run/postgresql,db", "certificate"),
+        ("postgresql+psycopg://u@db/d?sslmode=verify-full&passfile=/etc/x", None),
+        (
+            "postgresql+psycopg://u@db/d?sslmode=verify-full&sslkey=/k&sslpassword=s3cr3t",
+            "password",
+        ),
+        ("postgresql+psycopg://u@127.0.0.1/d?oauth_client_secret=s3cr3t", "password"),
+        ("postgresql+psycopg://u@127.0.0.1/d?scram_client_key=s3cr3t", "password"),
         ("postgresql+psycopg://u:s3cr3t@127.0.0.1/d", "password"),
         ("postgresql+psycopg://u@127.0.0.1/d?password=s3cr3t", "password"),
     ],
 )
 def test_a_database_elsewhere_is_verified(url: str, problem: str | None) -> None:
-    found = database_problem(url, insecure=False)
+    found = database_problem(url, insecure=False, environ={})
     assert (found is None) == (problem is None)
     assert problem is None or (problem in str(found) and "s3cr3t" not in str(found))
-    assert (database_problem(url, insecure=True) is None) == (problem != "password")
+    allowed = database_problem(url, insecure=True, environ={})
+    assert (allowed is None) == (problem != "password")
+
+
+@pytest.mark.parametrize(
+    ("url", "variables", "verified"),
+    [
+        ("postgresql+psycopg:///d", "", True),
+        ("postgresql+psycopg:///d", "PGHOST=/run/postgresql", True),
+        ("postgresql+psycopg:///d", "PGHOST=db", False),
+        ("postgresql+psycopg:///d", "PGHOST=/run/postgresql,db", False),
+        ("postgresql+psycopg:///d", "PGHOST=db PGSSLMODE=verify-full", True),
+        ("postgresql+psycopg:///d?sslmode=require", "PGHOST=db PGSSLMODE=verify-full", False),
+        ("postgresql+psycopg:///d", "PGHOSTADDR=10.0.0.1", False),
+        ("postgresql+psycopg://127.0.0.1/d", "PGHOST=db", True),
+        ("postgresql+psycopg://127.0.0.1/d", "PGHOSTADDR=10.0.0.1", False),
+        ("postgresql+psycopg://127.0.0.1/d?hostaddr=::1", "PGHOSTADDR=10.0.0.1", True),
+        ("postgresql+psycopg:///d", "PGSERVICE=s", False),
+        ("postgresql+psycopg:///d", "PGSERVICE=s PGSSLMODE=verify-full", False),
+        ("postgresql+psycopg:///d?sslmode=verify-full", "PGSERVICE=s PGHOST=db", True),
+        ("sqlite:///x.db", "PGHOST=db", True),
+    ],
+)
+def test_a_database_that_the_environment_names_is_verified(
+    monkeypatch: pytest.MonkeyPatch, url: str, variables: str, *, verified: bool
+) -> None:
+    """As libpq would connect: what the URL leaves open comes from a service, then from variables."""
+    environ = dict(one.split("=") for one in variables.split())
+    assert (database_problem(url, insecure=False, environ=environ) is None) == verified
+    for name in ("PGHOST", "PGHOSTADDR", "PGSERVICE", "PGSSLMODE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    with nullcontext() if verified else pytest.raises(ValueError, match="certificate"):
+        tables.StoreSettings(url=url)
 
 
 CLOUD = """[clouds.c]
@@ -126,6 +184,37 @@ HOOK = '[[notify.webhook]]\nname = "a"\nurl = "{url}"\nevents = ["failed"]\n'
         ("amqps://me@h/c", HOOK.format(url="http://hooks.example/T/s3cr3t"), "url"),
         ("amqps://me@h/c", '[store]\nurl = "postgresql+psycopg://me:s3cr3t@db/d"\n', "url"),
         ("amqps://me@h/c", "management_url", "broker.management_url"),
+        ("amqps://me@h/c?password=s3cr3t", "", "broker.url"),
+        (
+            "amqps://me@h/c",
+            CLOUD.format(url="https://s3cr3t@k/v3", endpoint="https://p"),
+            "auth_url",
+        ),
+        (
+            "amqps://me@h/c",
+            CLOUD.format(url="https://k?token=s3cr3t/v3", endpoint="https://p"),
+            "auth_url",
+        ),
+        (
+            "amqps://me@h/c",
+            CLOUD.format(url="https://k/v3", endpoint="https://p?secret=s3cr3t"),
+            "token_endpoint",
+        ),
+        (
+            "amqps://me@h/c",
+            CLOUD.format(url="https://k/v3", endpoint="https://s3cr3t@p"),
+            "token_endpoint",
+        ),
+        ("amqps://me@h/c", HOOK.format(url="https://s3cr3t@hooks.example/"), "url"),
+        ("amqps://me@h/c", HOOK.format(url="https://hooks.example/?token=s3cr3t"), "url"),
+        ("amqps://me@h/c", HOOK.format(url="http://s3cr3t.example\\\\@localhost/"), "url"),
+        (
+            "amqps://me@h/c",
+            '[store]\nurl = "postgresql+psycopg://db/d?sslpassword=s3cr3t"\n',
+            "url",
+        ),
+        ("amqps://me@h/c", "s3cr3t@h:15672", "broker.management_url"),
+        ("amqps://me@h/c", "h:15672/?token=s3cr3t", "broker.management_url"),
     ],
 )
 def test_each_setting_with_an_address_is_checked(
@@ -133,8 +222,9 @@ def test_each_setting_with_an_address_is_checked(
 ) -> None:
     """None of them is taken silently, and none shows a secret."""
     line = f'url = "{broker}"\n'
-    if more == "management_url":
-        line, more = f'{line}management_url = "http://me:s3cr3t@h:15672"\n', ""
+    if field == "broker.management_url":
+        place = "me:s3cr3t@h:15672" if more == "management_url" else more
+        line, more = f'{line}management_url = "https://{place}"\n', ""
     path = put(tmp_path / "l.toml", f'cluster = "c"\n[broker]\n{line}{more}')
     with pytest.raises(ConfigError, match=field.replace(".", r"\.")) as caught:
         load(path)

@@ -4,7 +4,6 @@ import base64
 import binascii
 import hashlib
 import json
-import stat
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -14,12 +13,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from producers.disk import unusable
 from producers.settings import ConfigError
-from producers.trust import UntrustedFileError, is_credential, read_guarded
+from producers.trust import UntrustedFileError, closed_bits, is_credential, read_guarded
 from workers.process.files import create_file
 
 _PEM = serialization.Encoding.PEM
 _PUBLIC_FORMAT = serialization.PublicFormat.SubjectPublicKeyInfo
-_GROUP_AND_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 class Signer:
@@ -67,7 +65,7 @@ def load_signer(path: Path) -> Signer:
             new = Ed25519PrivateKey.generate()
             plain = serialization.NoEncryption()
             create_file(path, new.private_bytes(_PEM, serialization.PrivateFormat.PKCS8, plain))
-        pem = read_guarded(path, _GROUP_AND_OTHERS)
+        pem = read_guarded(path, closed_bits(path))
         key = serialization.load_pem_private_key(pem, password=None)
         missing = not is_credential(path) and not public_file(path).exists()
         if isinstance(key, Ed25519PrivateKey) and missing:

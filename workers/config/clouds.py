@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from producers.settings import ConfigError, shown_key
+from producers.trust import beside
 from workers.config import clouds_yaml, fedcloud
 from workers.config.clouds_entry import EntryRef
 
@@ -67,7 +68,7 @@ def _from_clouds_yaml(
         for field in ("cloud", "region")
     )
     file = fedcloud.text_of(table, "clouds_yaml", where)
-    entry = EntryRef(folder / file, given or name, region)
+    entry = EntryRef(beside(folder, Path(file)), given or name, region)
     kind, more = clouds_yaml.entry_defaults(entry)
     own = {key: value for key, value in table.items() if key not in clouds_yaml.FIELDS}
     source = {"type": "clouds_yaml", "file": file, "entry": entry.name, "kind": kind}

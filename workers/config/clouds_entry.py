@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple, Self, TypeAlias
 import msgspec
 
 from producers.settings import ConfigError
+from producers.trust import is_there
 from schemas.fields import shown
 from workers.config.yaml_file import read_yaml, shaped
 
@@ -49,7 +50,7 @@ class EntryRef(NamedTuple):
     def secret_file(self) -> Path:
         """Where a new secret belongs: secure.yaml if it exists, else clouds.yaml."""
         secure = self.file.with_name(_SECURE)
-        return secure if secure.exists() else self.file
+        return secure if is_there(secure) else self.file
 
 
 class _Auth(msgspec.Struct, frozen=True):
@@ -136,7 +137,7 @@ def content_of(entry: EntryRef, *, secure: bool = True) -> dict[str, Any]:
     content = clouds[entry.name]
     file = entry.file.with_name(_SECURE)
     # like openstacksdk, a process that may not read secure.yaml does without it
-    if secure and os.access(file, os.R_OK):
+    if secure and is_there(file, os.R_OK):
         content = _merged(content, read_yaml(file, _CloudsFile).clouds.get(entry.name, {}))
     content = {"auth": {}, **shaped(content, entry.place, dict[str, Any])}
     if "cloud" in content:

@@ -170,19 +170,22 @@ def _management_urls(
     table: Mapping[str, object], broker: BrokerSettings, path: Path
 ) -> tuple[str, ...]:
     """The API of each node: as listed, or as the one of a node that broker.urls names."""
-    for url in (found := _listed_management_urls(table, broker, path)):
-        instead = "lamplighter logs in as [broker] says, or with --admin NAME"
-        problem = parameters_problem(url) or address_problem(
-            url, insecure=broker.insecure, instead=instead
-        )
-        if problem is not None:
-            raise ConfigError(f"{path}: broker.management_url: {problem}")
-    return found
+    instead = "lamplighter logs in as [broker] says, or with --admin NAME"
+
+    def checked(urls: tuple[str, ...]) -> tuple[str, ...]:
+        for url in urls:
+            problem = parameters_problem(url) or address_problem(
+                url, insecure=broker.insecure, instead=instead
+            )
+            if problem is not None:
+                raise ConfigError(f"{path}: broker.management_url: {problem}")
+        return urls
+
+    written = checked(_written_management_urls(table, path))
+    return written if "management_urls" in table else checked(_of_all_nodes(written, broker))
 
 
-def _listed_management_urls(
-    table: Mapping[str, object], broker: BrokerSettings, path: Path
-) -> tuple[str, ...]:
+def _written_management_urls(table: Mapping[str, object], path: Path) -> tuple[str, ...]:
     if "management_urls" in table:
         urls = table["management_urls"]
         if not isinstance(urls, list) or "management_url" in table:
@@ -191,9 +194,13 @@ def _listed_management_urls(
                 'management_urls = ["http://...", "http://..."]'
             )
         return tuple(map(str, urls))
-    if "management_url" not in table:
+    return (str(table["management_url"]),) if "management_url" in table else ()
+
+
+def _of_all_nodes(urls: tuple[str, ...], broker: BrokerSettings) -> tuple[str, ...]:
+    if not urls:
         return ()
-    url = str(table["management_url"])
+    (url,) = urls
     host = urlsplit(url).hostname
     hosts = list(dict.fromkeys(urlsplit(one).hostname or "" for one in broker.urls))
     if host not in hosts:  # a load balancer, for one

@@ -1,5 +1,6 @@
 """Defines lamplighter.toml's tables for the workers, the console, metrics and logs. Durations are seconds."""
 
+import os
 import re
 from pathlib import Path
 from typing import Annotated, Literal
@@ -97,7 +98,9 @@ class StoreSettings(Table, frozen=True):
                 raise ValueError(
                     f"{name} must begin with sqlite:/// or postgresql+psycopg:// (docs/configuration.md)"
                 )
-            if (problem := database_problem(url, insecure=self.insecure)) is not None:
+            if (
+                problem := database_problem(url, insecure=self.insecure, environ=os.environ)
+            ) is not None:
                 raise ValueError(f"{name} {problem}")
 
 

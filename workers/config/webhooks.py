@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from producers.addresses import plaintext_problem
+from producers.addresses import has_secret_field, plaintext_problem, split_url
 from schemas.events import Transition
 from workers.config.types import Seconds, Table
 
@@ -54,6 +54,10 @@ class Webhook(Table, frozen=True):
             raise ValueError("give either url or url_file")
         if self.url is not None:
             self.address(self.url)
+            if has_secret_field(urlsplit(self.url).query):
+                raise ValueError(
+                    "url must not contain a token: write the address into a file, and name it in url_file"
+                )
         if self.format == "opus" and not set(self.events) <= {OPUS_WAITING}:
             raise ValueError(
                 f'events: OPUS is told how its jobs end; only ["{OPUS_WAITING}"] can be added'
@@ -77,7 +81,7 @@ class Webhook(Table, frozen=True):
         Raises:
             ValueError: it may not be used; the text quotes nothing of it.
         """
-        parts = urlsplit(url)
+        parts = split_url(url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise ValueError("url must begin with http:// or https:// and a host")
         if parts.username is not None:

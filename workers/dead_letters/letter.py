@@ -74,6 +74,11 @@ class Letter:
     asked_by: str | None = None
 
     @property
+    def fault(self) -> str:
+        """Why a letter can only be discarded, in a word or two."""
+        return "not allowed" if self.cause.error == NOT_ALLOWED else "malformed"
+
+    @property
     def id(self) -> str:
         """The request's id, or WEBHOOK/EVENT, or the hash of a malformed body."""
         if self.command is not None:

@@ -108,7 +108,7 @@ def malformed_discarded(letter: Letter, cluster: str, operator: Operator, now: i
         subject=letter.died_in,
         key=digest,
         time=now,
-        message=f"a malformed message was discarded: {letter.problem}",
+        message=f"a message was discarded, because it is {letter.fault}: {letter.problem}",
         remedy="none; find out who sent it",
         details={"sha256": digest, **operator.details},
     )

@@ -8,13 +8,15 @@ import requests
 from workers.config.webhooks import Webhook
 from workers.notify.verdict import Response
 from workers.notify.webhook_request import BadSecretError, WebhookRequest, secrets_from, signed
-from workers.process.echoes import repeats
 from workers.process.foreign import bounded_session
+from workers.process.recent_secrets import RecentSecrets
 from workers.process.retry_after import requested_wait
 from workers.tokens.errors import SourceError
 from workers.tokens.secret import SecretFile
 
 _MAX_READ = 4096
+# A rotated secret, and the address, before and after.
+_SECRETS = 8
 _USER_AGENT = "lamplighter"
 
 
@@ -31,6 +33,7 @@ class WebhookClient:
         self._url_file = SecretFile(webhook.url_file) if webhook.url_file else None
         self._http = bounded_session(webhook.ca_file, webhook.timeout, most=_MAX_READ, cut=True)
         self._http.trust_env = False
+        self._secrets = RecentSecrets(_SECRETS)
 
     def close(self) -> None:
         """Close the connection."""
@@ -51,6 +54,9 @@ class WebhookClient:
         except ValueError:
             # its text can name the host, which is part of the secret
             return Response(None, "url_file: holds no https:// address that may be used")
+        self._secrets.add(*text.split())
+        if self._url_file:
+            self._secrets.add(urlsplit(address)._replace(scheme="", netloc="").geturl())
         try:
             response = self._http.post(
                 address,
@@ -62,12 +68,8 @@ class WebhookClient:
         except (requests.RequestException, OSError, ValueError) as error:
             return Response(None, _description(error))
         retry_after = requested_wait(response.headers, time.time()) or 0.0
-        secrets = text.split()
-        if self._url_file:
-            secrets.append(urlsplit(address)._replace(scheme="", netloc="").geturl())
         # no words of an answer that repeats a secret get into an event, a log or a dead letter
-        told = not any(repeats(response.content, secret) for secret in secrets)
-        words = response.content.decode(errors="replace") if told else ""
+        words = self._secrets.safe(response.content.decode(errors="replace"))
         return Response(response.status_code, words, retry_after)
 
 

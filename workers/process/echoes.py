@@ -4,7 +4,8 @@ import base64
 import json
 import re
 import sys
-from functools import lru_cache
+from collections.abc import Iterable
+from functools import cached_property, lru_cache
 from html import escape
 from urllib.parse import quote, quote_plus
 
@@ -17,41 +18,63 @@ _SHORTEST = 4
 _LONG_PIECE, _LONG_STEP, _LONG = 16, 8, 2**16
 _PERCENT = re.compile(r"%[0-9A-F]{2}")
 _FOR_URLS = str.maketrans("+/", "-_")
+# Of a JWT (RFC 7519), header and payload begin with `{"`, in Base64.
+_TOKEN = re.compile(r"\beyJ[\w-]{8,}\.[\w-]{8,}(\.[\w-]*)*|\bgAAAA[\w-]{20,}=*", re.ASCII)
 _ESCAPED = re.compile(rb"\\u00([0-7][0-9a-fA-F])")
+
+
+class Echoes:
+    """Finds what a text repeats of some secrets, in any of their `forms`: one look for all of them."""
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        shown = {form for secret in secrets for form in forms(secret) if form}
+        self._shown = {form.encode(errors="surrogatepass") for form in shown}
+        self._pieces = lru_cache(maxsize=2)(self._of_size)
+
+    def are_in(self, answer: bytes) -> bool:
+        """Whether a stranger's answer contains a piece of a secret."""
+        if not self._shown:
+            return False
+        if b"\\" in answer:  # JSON can write any character as an escape
+            plain = _ESCAPED.sub(lambda found: bytes([int(found[1], 16)]), answer)
+            answer = answer + b"\0" + plain.replace(b"\\/", b"/")
+        is_long = len(answer) >= _LONG
+        size, step = (_LONG_PIECE, _LONG_STEP) if is_long else (PIECE, 1)
+        if any(form in answer for form in self._shown if len(form) < size):
+            return True
+        if is_long:
+            numbers = memoryview(answer)[: len(answer) & -PIECE].cast("Q")[:: _LONG_PIECE // PIECE]
+            if self._numbers.isdisjoint(numbers):
+                return False
+        # one look at each place of the answer, not one search for each of a thousand pieces
+        return not self._pieces(size).isdisjoint(
+            answer[at : at + size] for at in range(0, len(answer) - size + 1, step)
+        )
+
+    @cached_property
+    def _numbers(self) -> frozenset[int]:
+        """The pieces of eight bytes as numbers: a long answer is looked at as a row of numbers."""
+        return frozenset(int.from_bytes(one, sys.byteorder) for one in self._pieces(PIECE))
+
+    def _of_size(self, size: int) -> frozenset[bytes]:
+        return frozenset(
+            form[at : at + size] for form in self._shown for at in range(len(form) - size + 1)
+        )
 
 
 def repeats(answer: bytes, secret: str) -> bool:
     """Whether a stranger's answer contains a piece of a secret in any of its `forms`."""
-    if b"\\" in answer:  # JSON can write any character as an escape
-        plain = _ESCAPED.sub(lambda found: bytes([int(found[1], 16)]), answer)
-        answer = answer + b"\0" + plain.replace(b"\\/", b"/")
-    is_long = len(answer) >= _LONG
-    size, step = (_LONG_PIECE, _LONG_STEP) if is_long else (PIECE, 1)
-    short, pieces = _sought(secret, size)
-    if any(form in answer for form in short):
-        return True
-    if is_long:
-        numbers = memoryview(answer)[: len(answer) & -PIECE].cast("Q")[:: _LONG_PIECE // PIECE]
-        if _numbers(secret).isdisjoint(numbers):
-            return False
-    # one look at each place of the answer, not one search for each of a thousand pieces
-    return not pieces.isdisjoint(
-        answer[at : at + size] for at in range(0, len(answer) - size + 1, step)
-    )
-
-
-@lru_cache(maxsize=4)
-def _numbers(secret: str) -> frozenset[int]:
-    """The pieces of eight bytes as numbers: a long answer is looked at as a row of numbers."""
-    return frozenset(int.from_bytes(one, sys.byteorder) for one in _sought(secret, PIECE)[1])
+    return _echoes(secret).are_in(answer)
 
 
 @lru_cache(maxsize=4)  # each answer to the same token is searched
-def _sought(secret: str, size: int) -> tuple[list[bytes], frozenset[bytes]]:
-    """The forms that are shorter than a piece, and all pieces of the others."""
-    shown = {form.encode(errors="surrogatepass") for form in forms(secret) if form}
-    pieces = {form[at : at + size] for form in shown for at in range(len(form) - size + 1)}
-    return [form for form in shown if len(form) < size], frozenset(pieces)
+def _echoes(secret: str) -> Echoes:
+    return Echoes((secret,))
+
+
+def without_tokens(text: str) -> str:
+    """The text without what looks like a token, whoever's it is: a JWT, or a Fernet token of Keystone."""
+    return _TOKEN.sub("(a token)", text)
 
 
 def forms(secret: str) -> set[str]:

@@ -22,13 +22,16 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from producers.settings import ConfigError
 from producers.trust import UntrustedFileError, require_trusted
 from workers.errors import LamplighterError
-from workers.process.echoes import repeats
+from workers.process.echoes import without_tokens
+from workers.process.recent_secrets import RecentSecrets
 from workers.process.redirects import followed
 
 _Shape = TypeVar("_Shape")
 
 MOST_BYTES = 32 * 2**20
 _CHUNK = 2**16
+# A cloud may repeat the token before the present one, too.
+_TOKENS = 3
 _BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 LONGEST_LINE = 500
 
@@ -52,10 +55,11 @@ def read_json(body: bytes, shape: type[_Shape]) -> _Shape:
 
 
 def one_line(text: str) -> str:
-    """Foreign text as one printable line, at a length that fits an event."""
+    """Foreign text as one printable line, at a length that fits an event, without tokens."""
     # the most that can matter: one character in four is printed, at least
     text = text[: 4 * LONGEST_LINE]
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:LONGEST_LINE]
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return without_tokens(line)[:LONGEST_LINE]
 
 
 def trusted(ca_file: Path | None) -> str | bool:
@@ -138,6 +142,7 @@ class _BoundedAdapter(HTTPAdapter):
         self._verify = verify
         self._pools = pools
         self._most, self._cut = most, cut
+        self._tokens = RecentSecrets(_TOKENS)
         super().__init__(**pool)
 
     def init_poolmanager(self, *sizes: Any, **how: Any) -> None:  # noqa: ANN401 - requests'
@@ -159,13 +164,13 @@ class _BoundedAdapter(HTTPAdapter):
             here := followed(request.url or "", location)
         ):
             response.headers["Location"] = here
-        token = request.headers.get("X-Auth-Token")
+        self._tokens.add(request.headers.get("X-Auth-Token"))
         try:
             body = self._body(response.raw)
             # no words of an answer that repeats our token get into an event, a log or an error
-            if token and repeats(body, token):
+            if self._tokens.are_in(body):
                 body = b""
-            if token and repeats((response.reason or "").encode(errors="replace"), token):
+            if self._tokens.are_in((response.reason or "").encode(errors="replace")):
                 response.reason = ""
             # what requests' own Response.content would have set
             response._content = body  # noqa: SLF001

@@ -76,7 +76,7 @@ def request_device_code(http: Http, source: RefreshTokenSource, endpoint: str) -
         scope = f"{scope} offline_access"
     response = http.post(endpoint, form={"client_id": source.client_id, "scope": scope})
     if not response.ok:
-        raise refusal(response, source.client_id, "", _REMEDIES)
+        raise refusal(response, source.client_id, http.secrets, _REMEDIES)
     answer = answer_in(response, _DeviceAnswer)
     return DeviceCode(
         answer.device_code,
@@ -102,6 +102,7 @@ def poll_for_tokens(
         SourceError: `access_denied`, `expired_token`, or another.
     """
     form = {"grant_type": _GRANT, "client_id": source.client_id, "device_code": code.code}
+    http.secrets.add(code.code)
     interval, deadline = code.interval, clock() + code.expires_in
     while clock() < deadline:
         sleep(interval)
@@ -122,7 +123,7 @@ def poll_for_tokens(
                 permanent=True,
                 remedy="ask the provider to allow offline_access to this client, or set another client_id",
             )
-        refused = refusal(response, source.client_id, code.code, _REMEDIES)
+        refused = refusal(response, source.client_id, http.secrets, _REMEDIES)
         if refused.error == "slow_down":
             interval += _SLOW_DOWN
         elif refused.error not in {"authorization_pending", "provider_away"}:

@@ -40,7 +40,7 @@ def endpoint_of(http: Http, token_endpoint: str, name: Endpoint) -> str | None:
     raise SourceError(
         "foreign_endpoint",
         f"the login provider's discovery document names a {name} on another host than {host}:"
-        f" {shown(_host(found))}",
+        f" {shown(http.secrets.safe(_host(found) or ''))}",
         permanent=True,
         remedy="ask the provider whether the document is its own; nothing was sent there",
     )

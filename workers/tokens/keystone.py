@@ -122,7 +122,7 @@ class Keystone:
             if plain and service.type == "compute" and not service.endpoints:
                 raise SourceError(
                     "misconfigured",
-                    f"the catalog's compute endpoint is not https: {shown(_host(plain[0].url))}",
+                    f"the catalog's compute endpoint is not https: {shown(self._http.secrets.safe(_host(plain[0].url)))}",
                     remedy="ask the site for an https endpoint, or write insecure = true for this cloud",
                 )
 
@@ -138,9 +138,11 @@ class Keystone:
         if not response.ok:
             raise away(f"Keystone responds with {status}")
         try:
-            return msgspec.convert(response.headers.get("X-Subject-Token"), Token)
+            token = msgspec.convert(response.headers.get("X-Subject-Token"), Token)
         except msgspec.ValidationError:
             raise away("Keystone's response has no usable X-Subject-Token") from None
+        self._http.secrets.add(token)
+        return token
 
     def _require_keystone(self) -> None:
         """Check that auth_url is Keystone's: any web server responds with 404 to a login.

@@ -14,11 +14,13 @@ import requests
 
 from schemas.fields import shown
 from workers.config.logins import ClientCredentialsSource, RefreshTokenSource
-from workers.process.echoes import repeats
 from workers.process.foreign import UnreadableError, read_json
+from workers.process.recent_secrets import RecentSecrets
 from workers.tokens.errors import SourceError, away
 from workers.tokens.transport import FormToken, Http, Token, answer_in
 
+# More is not shown, and long texts are searched with less care.
+_DESCRIPTION = 2000
 _CODE = re.compile(r"[a-z_]{1,60}")
 # A life beyond a century means nothing to us, and breaks sums of nanoseconds in 64 bits.
 _LONGEST_LIFE = 100 * 365 * 86_400.0
@@ -77,12 +79,14 @@ def redeem(http: Http, source: RefreshTokenSource, refresh_token: str, place: st
     """
     form = {"grant_type": "refresh_token", "refresh_token": refresh_token}
     form |= {"client_id": source.client_id, "scope": source.full_scope}
+    http.secrets.add(refresh_token)
     response = http.post(source.token_endpoint, form=form)
     if not response.ok:
         remedy = f"log in at the provider again and replace the refresh token in {place}"
         remedies = {"invalid_grant": f"{remedy}; it is tried at once"}
-        raise refusal(response, source.client_id, refresh_token, remedies)
+        raise refusal(response, source.client_id, http.secrets, remedies)
     answer = answer_in(response, TokenAnswer)
+    http.secrets.add(answer.access_token, answer.refresh_token)
     return redeemed(answer, answer.refresh_token or refresh_token)
 
 
@@ -103,6 +107,7 @@ def service_login(
     """
     # RFC 6749, 2.3.1: both parts are encoded before they are joined
     pair = f"{quote_plus(source.client_id)}:{quote_plus(client_secret)}"
+    http.secrets.add(client_secret)
     response = http.post(
         source.token_endpoint,
         form={"grant_type": "client_credentials", "scope": source.full_scope},
@@ -110,8 +115,10 @@ def service_login(
     )
     if not response.ok:
         remedy = f"replace the secret of client {shown(source.client_id)} in {place}"
-        raise refusal(response, source.client_id, client_secret, {"invalid_client": remedy})
-    return _access(answer_in(response, TokenAnswer))
+        raise refusal(response, source.client_id, http.secrets, {"invalid_client": remedy})
+    answer = answer_in(response, TokenAnswer)
+    http.secrets.add(answer.access_token)
+    return _access(answer)
 
 
 def revoke(http: Http, source: RefreshTokenSource, endpoint: str, refresh_token: str) -> None:
@@ -121,9 +128,10 @@ def revoke(http: Http, source: RefreshTokenSource, endpoint: str, refresh_token:
         SourceError: the provider did not confirm.
     """
     form = {"token": refresh_token, "token_type_hint": "refresh_token"}
+    http.secrets.add(refresh_token)
     response = http.post(endpoint, form=form | {"client_id": source.client_id})
     if not response.ok:
-        raise refusal(response, source.client_id, refresh_token, {})
+        raise refusal(response, source.client_id, http.secrets, {})
 
 
 def _access(answer: TokenAnswer) -> AccessToken:
@@ -131,28 +139,27 @@ def _access(answer: TokenAnswer) -> AccessToken:
 
 
 def refusal(
-    response: requests.Response, client_id: str, sent: str, remedies: Mapping[str, str]
+    response: requests.Response,
+    client_id: str,
+    secrets: RecentSecrets,
+    remedies: Mapping[str, str],
 ) -> SourceError:
     """The error that a response other than 2xx means.
 
-    The message does not repeat any piece of the secret that was `sent` ("" for none). `remedies`, by
-    OAuth 2.0 error code, replace the general one.
+    The message does not repeat any piece of the `secrets`. `remedies`, by OAuth 2.0 error code,
+    replace the general one.
     """
     body = answer_in(response, _Refusal)
     code, description = body.error, body.error_description
-    if not isinstance(code, str) or not _CODE.fullmatch(code) or _repeats(code, sent):
+    if not isinstance(code, str) or not _CODE.fullmatch(code) or not secrets.safe(code):
         return away(f"the login provider responds with {response.status_code}")
     words = f"the login provider responds with {response.status_code} {code}"
-    if isinstance(description, str) and not _repeats(description, sent):
-        words = f"{words}: {shown(description)}"
+    if isinstance(description, str) and (safe := secrets.safe(description[:_DESCRIPTION])):
+        words = f"{words}: {shown(safe)}"
     if code in _TRANSIENT or response.status_code == HTTPStatus.REQUEST_TIMEOUT:
         return away(words)
     remedy = f"check client_id ({shown(client_id)}), scope and entitlements of this cloud's source"
     return SourceError(code, words, permanent=True, remedy=remedies.get(code, remedy))
-
-
-def _repeats(words: str, secret: str) -> bool:
-    return bool(secret) and repeats(words.encode(errors="surrogatepass"), secret)
 
 
 def _life_left(token: str) -> float | None:

@@ -101,7 +101,7 @@ def _list_one(session: Session, place: dict[str, str | None]) -> tuple[str, str 
     if status != HTTPStatus.OK:
         elsewhere = HTTPStatus(300) <= status < HTTPStatus.BAD_REQUEST
         remedy = _REDIRECT if elsewhere else _REMEDIES.get(status, "report this to the site")
-        return f"responds with {status} {response.reason}", remedy
+        return f"responds with {status} {one_line(response.reason or '')}", remedy
     try:
         servers = read_json(response.content, _Servers).servers
     except UnreadableError:

@@ -11,6 +11,7 @@ import time
 
 import sqlalchemy as sa
 
+from workers.process.recent_secrets import RecentSecrets
 from workers.store.database import insert
 from workers.store.tables import revoked_secrets
 from workers.tokens.errors import revoked
@@ -61,10 +62,11 @@ class Revocations:
 
 
 class RevocableSecret:
-    """A secret that is not given once it was revoked."""
+    """A secret that is not given once it was revoked; `recent` remembers what was given."""
 
-    def __init__(self, secret: Secret, revocations: Revocations) -> None:
+    def __init__(self, secret: Secret, revocations: Revocations, recent: RecentSecrets) -> None:
         self._secret = secret
+        self._recent = recent
         self._revocations = revocations
         # in case that the store could not be reached
         self._mine: set[str] = set()
@@ -83,6 +85,7 @@ class RevocableSecret:
         secret = self._secret.read()
         if digest_of(secret) in self._mine or secret in self._revocations:
             raise revoked(self.place)
+        self._recent.add(secret)
         return secret
 
     def fingerprint(self) -> str:

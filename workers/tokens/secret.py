@@ -1,6 +1,5 @@
 """Reads secrets from files that no other user may read, or from commands."""
 
-import stat
 import subprocess
 import time
 from collections.abc import Callable
@@ -10,7 +9,7 @@ from typing import Protocol
 from producers.trust import (
     MOST_SECRET,
     UntrustedFileError,
-    is_credential,
+    closed_bits,
     read_guarded,
     resolved,
     shown_file,
@@ -18,7 +17,6 @@ from producers.trust import (
 from workers.process.programs import TooMuchOutputError, run_program
 from workers.tokens.errors import SourceError
 
-_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _COMMAND_TIMEOUT = 10.0
 # A command does not show whether its secret has changed; a refused one is tried again after this.
 _COMMAND_RETRY = 3600.0
@@ -55,7 +53,8 @@ class SecretFile:
 
     def read(self) -> str:
         """Read the file; errors as in Secret."""
-        return read_secret(self._resolved(), _OTHERS & ~stat.S_IRGRP if self._systemd else _OTHERS)
+        self._resolved()
+        return read_secret(self.path)
 
     def fingerprint(self) -> str:
         """Changes with the file's inode, modification time, size and mode."""
@@ -66,11 +65,6 @@ class SecretFile:
         except OSError as error:
             return type(error).__name__
         return f"{status.st_ino}:{status.st_mtime_ns}:{status.st_size}:{status.st_mode:o}"
-
-    @property
-    def _systemd(self) -> bool:
-        """Whether systemd guards the file; an ACL for its user shows as a permission of the group."""
-        return is_credential(self.path)
 
     def _resolved(self) -> Path:
         try:
@@ -131,14 +125,14 @@ def secret_of(file: Path | None, command: tuple[str, ...]) -> Secret:
     return SecretCommand(command) if file is None else SecretFile(file)
 
 
-def read_secret(path: Path, closed_to: int = _OTHERS) -> str:
-    """The text of a file, without surrounding white space; no mode bit of `closed_to` may be set.
+def read_secret(path: Path) -> str:
+    """The text of a file, without surrounding white space.
 
     Raises:
         SourceError: it cannot be read, is empty, or other users may read or write it.
     """
     try:
-        text = read_guarded(path, closed_to).decode().strip()
+        text = read_guarded(path, closed_bits(path)).decode().strip()
     except UntrustedFileError as error:
         raise unusable(path, error.problem) from None
     except (OSError, UnicodeDecodeError) as error:

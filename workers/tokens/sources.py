@@ -13,6 +13,7 @@ from workers.config.logins import (
     PasswordSource,
     RefreshTokenSource,
 )
+from workers.process.recent_secrets import RecentSecrets
 from workers.tokens.credential import credential, entry_errors
 from workers.tokens.federated import RefreshTokenLogin, ServiceAccountLogin
 from workers.tokens.keystone import Keystone
@@ -56,8 +57,9 @@ def make_source(
     Raises:
         ConfigError: `vault` cannot be opened; only sources with rotating tokens need it.
     """
-    keystone = Keystone(cloud, Http(cloud.ca_file, insecure=cloud.insecure))
-    source, secret = cloud.source, RevocableSecret(credential(cloud.source), revocations)
+    http = Http(cloud.ca_file, insecure=cloud.insecure)
+    keystone, source = Keystone(cloud, http), cloud.source
+    secret = RevocableSecret(credential(source), revocations, http.secrets)
     match source:
         case PasswordSource():
             remedy = f"check the password of {source.username}, project and user_domain"
@@ -69,18 +71,22 @@ def make_source(
             remedy = "replace the credential by one that Keystone accepts"
             return KeystoneLogin(secret, keystone, partial(_entry, source), remedy)
         case ClientCredentialsSource():
-            return ServiceAccountLogin(
-                source, secret, keystone, provider_http(source, insecure=cloud.insecure)
-            )
+            provider = provider_http(source, insecure=cloud.insecure, secrets=http.secrets)
+            return ServiceAccountLogin(source, secret, keystone, provider)
         case RefreshTokenSource():
-            return RefreshTokenLogin(
-                source, secret, keystone, provider_http(source, insecure=cloud.insecure), vault()
-            )
+            provider = provider_http(source, insecure=cloud.insecure, secrets=http.secrets)
+            return RefreshTokenLogin(source, secret, keystone, provider, vault())
 
 
-def provider_http(source: RefreshTokenSource | ClientCredentialsSource, *, insecure: bool) -> Http:
+def provider_http(
+    source: RefreshTokenSource | ClientCredentialsSource,
+    *,
+    insecure: bool,
+    secrets: RecentSecrets | None = None,
+) -> Http:
     """For requests to the login provider, whose authorities are not the cloud's."""
-    return Http(source.ca_file, "ca_file of this cloud's source", insecure=insecure)
+    setting = "ca_file of this cloud's source"
+    return Http(source.ca_file, setting, insecure=insecure, secrets=secrets)
 
 
 def _password(source: PasswordSource, secret: str) -> Identity:

@@ -20,6 +20,7 @@ from producers.reasons import causes, connection_reason
 from producers.settings import ConfigError
 from schemas.fields import shown
 from workers.process.foreign import UnreadableError, bounded_session, read_json
+from workers.process.recent_secrets import RecentSecrets
 from workers.process.redirects import as_sent
 from workers.process.retry_after import requested_wait
 from workers.tokens.errors import SourceError, away
@@ -31,6 +32,8 @@ _SHOWN = 2000
 # The maximum of one login, all its calls together.
 LOGIN_TIMEOUT = 45.0
 _MOST_BYTES = 4 * 2**20
+# The last two logins: secret, access and refresh tokens, unscoped and scoped tokens.
+_SECRETS = 12
 
 # A token that becomes a header (RFC 6750, 2.1), and one that is sent in a form.
 Token = Annotated[str, msgspec.Meta(pattern=r"\A[\x21-\x7e]{1,65536}\Z")]
@@ -80,6 +83,7 @@ class Http:
         ca_file: the authorities to trust; None for the system's.
         setting: the setting that names it, for a remedy.
         insecure: whether the configuration allows addresses without encryption on other hosts.
+        secrets: of this cloud, which no words of an answer may repeat.
     """
 
     def __init__(
@@ -88,7 +92,9 @@ class Http:
         setting: str = "ca_file of this cloud",
         *,
         insecure: bool = False,
+        secrets: RecentSecrets | None = None,
     ) -> None:
+        self.secrets = RecentSecrets(_SECRETS) if secrets is None else secrets
         self._ca_file = ca_file
         self._setting = setting
         self._insecure = insecure
@@ -188,7 +194,7 @@ class Http:
         if not self._insecure and plaintext_problem(parts.scheme, host):
             raise SourceError(
                 "misconfigured",
-                f"{parts.scheme}:// would send secrets unencrypted to {shown(host)}",
+                f"{parts.scheme}:// would send secrets unencrypted to {shown(self.secrets.safe(host or ''))}",
                 remedy="name an https address, or write insecure = true for this cloud",
             )
         return url
