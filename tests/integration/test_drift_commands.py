@@ -49,11 +49,16 @@ def site(run_dir: Path, broker_url: str) -> Installation:
     return made
 
 
-def make_orphan(site: Installation, *, seconds_ago: float = 0.0) -> int:
-    """Make node1 run while all nodes are powered down for Slurm; returns the snapshot's generation."""
+def make_orphan(
+    site: Installation, *, seconds_ago: float = 0.0, known: int = 3, status: str = "ACTIVE"
+) -> int:
+    """Make node1 run while all nodes are powered down for Slurm; returns the snapshot's generation.
+
+    `known` nodes are in Slurm; `status`: of node1's server.
+    """
     now = time.time_ns()
-    nodes = tuple(SlurmNode(f"node{i}", OUT) for i in range(1, 4))
-    servers = (Server("id-1", "node1", "ACTIVE"), Server("id-2", "node2", "SHUTOFF"))
+    nodes = tuple(SlurmNode(f"node{i}", OUT) for i in range(1, known + 1))
+    servers = (Server("id-1", "node1", status), Server("id-2", "node2", "SHUTOFF"))
     engine = connect(site.settings.store.url)
     with engine.begin() as connection:
         whole = Snapshot(CLUSTER, now, CORRELATION, "host", nodes)
@@ -97,6 +102,14 @@ def test_drift_is_shown_and_repaired_by_hand(site: Installation) -> None:
         "wait",
         1,
     )
+
+
+def test_a_wrong_difference_of_the_two_files_is_not_called_no_drift(site: Installation) -> None:
+    make_orphan(site, known=4, status="SHUTOFF")
+    shown = site.lamplighter("drift")
+    assert shown.code == 1, shown.err
+    assert "slurm.conf has 1 node (node4) in no group" in shown.out
+    assert "no drift of nodes, but see above" in shown.out
 
 
 def test_both_servers_of_a_node_are_listed(site: Installation) -> None:
