@@ -53,32 +53,28 @@ NOBODY = 65534
 
 
 class Scripts:
-    """Starts lamplighter-prolog as slurmctld does."""
+    """Starts lamplighter-prolog as slurmctld does; as `user`, and with `limits` of setrlimit(2)."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.started: list[subprocess.Popen[bytes]] = []
+        self.user: int | None = None
+        self.limits: dict[int, int] = {}
 
-    def start(
-        self,
-        *arguments: str,
-        limit: tuple[int, int] | None = None,
-        user: int | None = None,
-        **variables: str,
-    ) -> subprocess.Popen[bytes]:
-        """Start one: with only SLURM_* variables, and signals blocked; with a limit of setrlimit(2)."""
+    def start(self, *arguments: str, **variables: str) -> subprocess.Popen[bytes]:
+        """Start one: with only SLURM_* variables, and signals blocked."""
 
         def prepare() -> None:
             signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED)
-            if limit is not None:
-                resource.setrlimit(limit[0], (limit[1], limit[1]))
+            for kind, most in self.limits.items():
+                resource.setrlimit(kind, (most, most))
 
         script = subprocess.Popen(
             [SCRIPT, *arguments, self.folder],
             env=JOB | variables,
             preexec_fn=prepare,  # noqa: PLW1509
             start_new_session=True,
-            user=user,
+            user=self.user,
         )
         self.started.append(script)
         return script
@@ -260,7 +256,8 @@ def test_it_exits_with_0_whatever_the_kernel_refuses(
     scripts: Scripts, fifos: PrologFifos, kind: int, most: int, posix: dict[str, str]
 ) -> None:
     """Another status lets Slurm requeue a batch job endlessly."""
-    script = scripts.start(limit=(kind, most), **posix)
+    scripts.limits = {kind: most}
+    script = scripts.start(**posix)
 
     def status() -> tuple[int] | None:
         for came in fifos.arrivals():
@@ -277,8 +274,8 @@ def test_it_exits_with_0_if_it_may_not_start_a_process(
     """It tries for 15 s."""
     if os.geteuid() == 0:
         scripts.give_away()
-        script = scripts.start(limit=(resource.RLIMIT_NPROC, 0), user=NOBODY)
-        assert script.wait(40) == 0
+        scripts.user, scripts.limits = NOBODY, {resource.RLIMIT_NPROC: 0}
+        assert scripts.start().wait(40) == 0
         assert list(fifos.arrivals()) == []
 
 
