@@ -78,7 +78,7 @@ class ConnectionParameters:
         except (ValueError, TypeError, AttributeError) as error:
             # The error's text can quote the URL, and with it the password.
             raise ConfigError(
-                f"broker.url: {type(error).__name__} in {self.broker.shown}; "
+                f"{self.broker.field}: {type(error).__name__} in {self.broker.shown}; "
                 "write it as amqp://user@host:5672/vhost"
             ) from None
         timeout = self.timeout if len(addresses) == 1 else self.timeout / 2
@@ -153,10 +153,17 @@ def _is_error(value: object) -> TypeGuard[BaseException]:
     return isinstance(value, BaseException)
 
 
-def reason_of(error: BaseException, broker: BrokerSettings) -> str | None:
-    """Why there is no connection, with the remedy; None if only the error's own text says it."""
+def reason_of(
+    error: BaseException, broker: BrokerSettings, address: pika.ConnectionParameters | None
+) -> str | None:
+    """Why there is no connection to an address, with the remedy; None if only the error's own text says it.
+
+    Without an address, the parameters themselves failed: then any URL shows what all have in common.
+    """
+    parts = urlsplit(broker.urls[0])
+    url = broker.urls[0] if address is None else f"{parts.scheme}://{address.host}"
     problem = login_problem(root_error(error), broker)
-    return problem or connection_reason(error, broker.urls[0], "broker.url", "broker.ca_file")
+    return problem or connection_reason(error, url, broker.field, "broker.ca_file")
 
 
 def login_problem(error: BaseException, broker: BrokerSettings) -> str | None:
@@ -164,14 +171,14 @@ def login_problem(error: BaseException, broker: BrokerSettings) -> str | None:
     user, vhost = shown(broker.user), shown(broker.vhost)
     if isinstance(error, ProbableAuthenticationError):
         _, file = broker.password_source
-        place = file or "broker.url"
+        place = file or broker.field
         return (
             f"the broker refused the login of user {user}: correct the password in {place}, or set "
             "it with rabbitmqctl change_password"
         )
     if isinstance(error, ProbableAccessDeniedError) and "not found" in str(error):
         return (
-            f"the broker has no virtual host {vhost}: correct it in broker.url, or create it with "
+            f"the broker has no virtual host {vhost}: correct it in {broker.field}, or create it with "
             "rabbitmqctl add_vhost"
         )
     if isinstance(error, ProbableAccessDeniedError):

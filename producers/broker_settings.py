@@ -76,6 +76,11 @@ class BrokerSettings:
     insecure: bool = False
 
     @property
+    def field(self) -> str:
+        """The setting with the addresses, for remedies."""
+        return "broker.url" if len(self.urls) == 1 else "broker.urls"
+
+    @property
     def user(self) -> str:
         """The broker user of this process."""
         if self.users is not None:
@@ -100,7 +105,9 @@ class BrokerSettings:
             return list(self.urls)
         field, file = self.password_source
         if not self.user:
-            raise ConfigError("broker.url: names no user: write [broker.users], or amqp://USER@...")
+            raise ConfigError(
+                f"{self.field}: names no user: write [broker.users], or amqp://USER@..."
+            )
         if file is None:
             for url in self.urls:
                 if urlsplit(url).password is None:
@@ -114,7 +121,7 @@ class BrokerSettings:
             host = urlsplit(url).hostname or ""
             if not is_loopback(host):
                 raise ConfigError(
-                    f"broker.url: {host} is another host; one user for all roles is allowed on "
+                    f"{self.field}: {host} is another host; one user for all roles is allowed on "
                     "loopback only; write [broker.users] and run: lamplighter broker users"
                 )
 

@@ -99,19 +99,21 @@ class _Publishing:
             self._connection = pika.SelectConnection(
                 address,
                 on_open_callback=self._on_connected,
-                on_open_error_callback=lambda _, error: self._close(self._unconnected(error)),
+                on_open_error_callback=lambda _, error: self._close(
+                    self._unconnected(error, address)
+                ),
                 on_close_callback=self._on_closed,
             )
             self._limit()
             self._connection.ioloop.start()
         except (AMQPError, OSError) as error:
-            self._failure = self._failure or self._unconnected(error)
+            self._failure = self._failure or self._unconnected(error, address)
         finally:
             if self._connection is not None:  # the relay runs for a long time
                 self._connection.ioloop.close()
 
-    def _unconnected(self, error: BaseException) -> str:
-        reason = reason_of(error, self._parameters.broker)
+    def _unconnected(self, error: BaseException, address: pika.URLParameters) -> str:
+        reason = reason_of(error, self._parameters.broker, address)
         return f"cannot connect: {reason or repr(root_error(error))}"
 
     def _on_connected(self, connection: Any) -> None:  # noqa: ANN401 - pika has no types

@@ -18,9 +18,10 @@ from schemas.commands import PowerCommand
 from schemas.errors import MalformedMessageError
 from workers.audit.queries import request_records
 from workers.broker import topology
+from workers.broker.blocking import broker_errors
 from workers.config.slurm_location import is_installed
 from workers.dead_letters.letter import Letter
-from workers.errors import LamplighterError
+from workers.errors import LamplighterError, NotDeclaredError
 from workers.slurm.nodes import JobState, NodeState
 from workers.slurm.scontrol import Slurm
 
@@ -121,16 +122,16 @@ def _cloud(
     if store is None or store.server_id is None:
         unavailable.append(f"from {cloud}: the store has no server of {command.node}")
         return None
-    with session.channel() as channel:
-        answer = channel.queue_declare(queue=topology.TOKEN_QUEUE, passive=True)
-    if not answer.method.consumer_count:
-        unavailable.append(f"from {cloud}: no token service is running")
-        return None
     # openstacksdk loads slowly, and no other command of this group needs it
     from workers.clouds.client import Cloud  # noqa: PLC0415
     from workers.tokens.plugin import TokenServicePlugin  # noqa: PLC0415
 
     try:
+        with session.channel() as channel, broker_errors():
+            answer = channel.queue_declare(queue=topology.TOKEN_QUEUE, passive=True)
+        if not answer.method.consumer_count:
+            unavailable.append(f"from {cloud}: no token service is running")
+            return None
         with session.token_client() as client:
             plugin = TokenServicePlugin(client, cloud, settings.clouds[cloud].auth_url)
             api = Cloud(settings.clouds[cloud], plugin, _CLOUD_SECONDS)
@@ -138,6 +139,9 @@ def _cloud(
                 server = api.show_server(store.server_id)
             finally:
                 api.close()
+    except NotDeclaredError as error:
+        unavailable.append(f"from {cloud}: {error}: run lamplighter topology apply")
+        return None
     except LamplighterError as error:
         unavailable.append(f"from {cloud}: {error}")
         return None

@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING
 import pytest
 import sqlalchemy as sa
 
+from producers.amqp import connection_parameters
 from tests.testbed.messages import command, dead_letter
 from tests.testbed.simcloud.handle import SimCloud
 from tests.testbed.token_site import TokenSite, serving
+from workers.broker.blocking import blocking_channel
+from workers.broker.topology import TOKEN_QUEUE
 from workers.config.settings import load
 from workers.store.database import open_store
 from workers.store.tables import nodes
@@ -79,6 +82,20 @@ def test_show_prints_the_current_state_in_slurm_and_in_the_cloud(site: TokenSite
     ):
         assert fact in result.out
     assert "cloud now  near has no server no-such-server" in other.out
+
+
+def test_show_explains_the_letter_if_the_queue_of_the_token_service_is_missing(
+    site: TokenSite,
+) -> None:
+    request = command("node1", jobs=())
+    site.publish([dead_letter(request)])
+    with blocking_channel(connection_parameters(site.settings.broker, "test")) as channel:
+        channel.queue_delete(TOKEN_QUEUE)
+    result = site.lamplighter("dead-letters", "show", request.id)
+    assert result.code == 0, result.err
+    assert "no answer  from near: " in result.out
+    assert "run lamplighter topology apply" in " ".join(result.out.split())
+    assert "store now  node1 is desired up" in result.out
 
 
 def test_show_names_each_source_that_gives_no_answer_and_the_reason(site: TokenSite) -> None:

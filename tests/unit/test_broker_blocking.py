@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import socket
+import ssl
 from typing import TYPE_CHECKING
 
+import pika
 import pytest
 from pika import exceptions
 from pika.adapters.utils.connection_workflow import (
@@ -15,7 +17,10 @@ from pika.adapters.utils.connection_workflow import (
 
 from producers.amqp import ConnectionParameters
 from producers.broker_settings import BrokerSettings, BrokerUsers
+from producers.publish import publish
+from tests.testbed.waiting import until
 from workers.broker.blocking import blocking_channel, broker_errors, connection_error
+from workers.broker.link import Link
 from workers.errors import (
     AccessRefusedError,
     BrokerAwayError,
@@ -31,6 +36,12 @@ if TYPE_CHECKING:
 
 def parameters(*urls: str, timeout: float = 5.0) -> ConnectionParameters:
     return ConnectionParameters(BrokerSettings(urls), "test", timeout)
+
+
+def _mismatch() -> ssl.SSLCertVerificationError:
+    error = ssl.SSLCertVerificationError(1, "certificate verify failed")
+    error.verify_message, error.verify_code = "Hostname mismatch", 62
+    return error
 
 
 def test_a_silent_broker_is_away() -> None:
@@ -59,6 +70,44 @@ def test_a_broker_without_a_connection_is_away(tmp_path: Path, host: str, text: 
         blocking_channel(ConnectionParameters(broker, "test")),
     ):
         pytest.fail("there is no broker")
+
+
+CLUSTER = ("amqps://me:s3cr3t@rabbit1.example.org/v", "amqps://me:s3cr3t@typo.invalid/v")
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (socket.gaierror(-2, "no name"), "host typo.invalid is unknown: check broker.urls and"),
+        (_mismatch(), "the certificate is not for typo.invalid: .* own name in broker.urls"),
+        (ConnectionRefusedError(), "does not answer: start it, or check broker.urls;"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_the_address_that_failed_is_named_and_the_key_that_has_it(
+    error: Exception, text: str
+) -> None:
+    broker = BrokerSettings(CLUSTER)
+    typo = pika.URLParameters(CLUSTER[1])
+    words = str(connection_error(error, broker, typo))
+    assert re.search(text, words), words
+    assert "rabbit1" not in words
+    assert "s3cr3t" not in words
+
+
+def test_commands_hooks_and_workers_name_the_address_with_the_typing_error(tmp_path: Path) -> None:
+    (tmp_path / "hook.password").touch(mode=0o600)
+    (tmp_path / "hook.password").write_text("b")
+    urls = ("amqp://127.0.0.1:1/v", "amqp://typo.invalid/v")
+    given = ConnectionParameters(BrokerSettings(urls, users=BrokerUsers(tmp_path)), "test", 1.0)
+    words = "host typo.invalid is unknown"
+    with pytest.raises(BrokerAwayError, match=re.escape(words)), blocking_channel(given):
+        pytest.fail("there is no broker")
+    assert words in (publish(given, [], 3.0).problem or "")
+    link = Link(given)
+    link.start()
+    until(lambda: words in (link.problem or ""), 10.0, "the reason")
+    link.stop()
 
 
 @pytest.mark.parametrize(

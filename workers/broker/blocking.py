@@ -44,17 +44,19 @@ def broker_errors() -> Iterator[None]:
         raise BrokerAwayError(str(error) or type(error).__name__) from error
 
 
-def connection_error(error: BaseException, broker: BrokerSettings) -> BrokerError:
-    """Our error for a failed connect, or for the end of a connection."""
+def connection_error(
+    error: BaseException, broker: BrokerSettings, address: pika.ConnectionParameters | None = None
+) -> BrokerError:
+    """Our error for a failed connect to an address, or for the end of a connection."""
     root = root_error(error)
     if (problem := login_problem(root, broker)) is not None:
         return BrokerLoginError(problem)
     if isinstance(root, AMQPConnectorStackTimeout):
         return BrokerAwayError("the broker accepts the connection, but does not answer")
-    text = reason_of(error, broker) or str(root)
+    text = reason_of(error, broker, address) or str(root)
     if not text or isinstance(root, ConnectionRefusedError):
         text = (
-            "the broker does not answer: start it, or check broker.url; "
+            f"the broker does not answer: start it, or check {broker.field}; "
             "until then hooks write to the spool"
         )
     return BrokerAwayError(text)
@@ -96,5 +98,5 @@ def _connect(parameters: ConnectionParameters) -> Any:  # noqa: ANN401 - pika ha
         try:
             return pika.BlockingConnection(address)
         except (AMQPError, AMQPConnectorException, OSError) as error:
-            problems.append(connection_error(error, parameters.broker))
+            problems.append(connection_error(error, parameters.broker, address))
     raise next((one for one in problems if isinstance(one, BrokerLoginError)), problems[-1])

@@ -68,6 +68,7 @@ class Link:
         self._count = 0
         self._count_up = 0
         self._address = 0
+        self._tried: Any = None  # the parameters of this connection
         self._closed_by_us = False
         self._failure: BrokerError | None = None
         self._refusal: BrokerError | None = None
@@ -209,6 +210,7 @@ class Link:
         """Begin to connect to the next address; the number of addresses."""
         addresses = self._parameters.addresses()
         address = addresses[self._address % len(addresses)]
+        self._tried = address
         self._count += 1
         self._closed_by_us = self._refused = False
         session = BrokerSession(self._count, self._queues)
@@ -271,7 +273,7 @@ class Link:
     def _failed(self, error: BaseException) -> None:
         if self._stopping.is_set():
             return
-        self._failure = connection_error(error, self._parameters.broker)
+        self._failure = connection_error(error, self._parameters.broker, self._tried)
         self._log.warning(
             "broker_connection_failed", error=type(error).__name__, reason=str(self._failure)
         )

@@ -35,7 +35,7 @@ class Heartbeat:
 
 
 def problem(state: str) -> str:
-    """The state of a worker that lacks something: it is wrong in `status`, the console and metrics."""
+    """The state of a worker that lacks something: `status` and the console show it as wrong."""
     return f"{PROBLEM}{state}"
 
 
