@@ -20,6 +20,7 @@ from workers.clouds.actions import (
     FIND_IMAGE,
     HERE,
     NEXT_ACTIONS,
+    NO_JOB,
     PASSING,
     REBOOT,
     START,
@@ -52,6 +53,7 @@ class NodeView:
         deleted: how often this round has deleted each server, by id.
         waited: seconds from the last successful call, or from acceptance, to the listing's request.
         ours: the ids of the servers that carry our tags, or that we created: they may be deleted.
+        own_id: of the server that was acted on last for the node; None if it is unknown.
         trouble: what was wrong with a server that this round has deleted.
         image_id: the image that this request has made, once it is ready.
         recovered: whether this round has tried to reboot the server out of ERROR.
@@ -63,6 +65,7 @@ class NodeView:
     calls: Mapping[str, int]
     waited: float
     ours: frozenset[str] = field(default_factory=frozenset)
+    own_id: str | None = None
     deleted: Mapping[str, int] = field(default_factory=dict)
     trouble: Cause | None = None
     image_id: str | None = None
@@ -193,22 +196,40 @@ def _without_server(desired: Desired, view: NodeView, group: GroupSettings) -> D
 
 
 def _best_first(view: NodeView) -> list[Server]:
-    """The one to keep first: it runs, or soon will; then the oldest by id."""
-    return sorted(view.servers, key=lambda s: (s.status != "ACTIVE", s.status == "ERROR", s.id))
+    """The one to keep first: a job can be on it; it is the node's own; it runs; the oldest by id."""
+    return sorted(
+        view.servers,
+        key=lambda s: (
+            not _may_have_job(s),
+            s.task == DELETING or s.status == "ERROR",
+            s.id != view.own_id,
+            s.status != "ACTIVE",
+            s.id,
+        ),
+    )
+
+
+def _may_have_job(server: Server) -> bool:
+    return server.status not in NO_JOB and server.task != DELETING
 
 
 def _with_surplus(
     desired: Desired, view: NodeView, group: GroupSettings, surplus: list[Server]
 ) -> Decision:
-    """A creation whose answer was lost may have been made twice; a deletion may be lost half-way."""
+    """A creation whose answer was lost may have been made twice; a deletion may be lost half-way.
+
+    Where the node is to stay up, a job can run on either of two servers that run: none is deleted.
+    """
     over = view.waited > group.stop_timeout
     may_delete = group.strategy == "delete" or desired in {Desired.READY, Desired.GONE}
     if may_delete and view.fresh:
+        stays = desired in {Desired.UP, Desired.ADOPTED}
+        spared = [server for server in surplus if stays and _may_have_job(server)]
         for server in surplus:
-            due = over or server.task != DELETING
+            due = server not in spared and (over or server.task != DELETING)
             if due and server.id in view.ours and view.deleted.get(server.id, 0) < group.boots:
                 return Act(DELETE, server.id)
-        if not over:
+        if not (over or spared):
             return Wait(group.stop_timeout)
     ids = ", ".join(sorted(server.id for server in view.servers))
     return _fail(view, "ambiguous_server", f"several servers are this node's: {ids}; keep one")
