@@ -174,7 +174,7 @@ def _rows(connection: sa.Connection, cluster: str) -> Mapping[str, sa.Row[Any]]:
         sa.func.coalesce(nodes.c.observed_at, 0).label("observed_at"),
         is_leased(connection).label("leased"),
     )
-    rows = connection.execute(query.where(nodes.c.cluster == cluster))
+    rows = connection.execute(query.where(nodes.c.cluster == cluster, nodes.c.generation > 0))
     return {row.node: row for row in rows}
 
 

@@ -88,7 +88,7 @@ class SnapshotReader:
         return replace(
             newest,
             confirmed=newest.generation > trusted_from,
-            fresh=received.age <= self._stale_after,
+            fresh=received.is_fresh(self._stale_after),
         )
 
     def has_registered(self, node: str, generation: int) -> bool:
