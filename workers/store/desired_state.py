@@ -35,12 +35,19 @@ def raised(dialect: str) -> sa.Insert:
     )
 
 
-def off_asked(dialect: str) -> sa.Insert:
-    """Note Slurm's request to power a node off that is not acted upon, where it is the newest.
+def off_asked(dialect: str, cluster: str) -> sa.Insert:
+    """Note Slurm's request to power each node (parameter `which`) off: its generation is `value`.
 
     A node that had no request yet gets a row of generation 0, which any request raises.
     """
-    statement = insert(dialect, nodes)
+    statement = insert(dialect, nodes).values(
+        cluster=cluster,
+        node=sa.bindparam("which"),
+        desired=str(Desired.DOWN),
+        generation=0,
+        request_id="",
+        off_asked=sa.bindparam("value", type_=sa.BigInteger),
+    )
     new = statement.excluded
     return statement.on_conflict_do_update(
         index_elements=[nodes.c.cluster, nodes.c.node],

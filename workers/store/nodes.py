@@ -68,12 +68,14 @@ class NodeTable:
         self._clock = clock = store_clock(dialect)
         self._raise_statement = raised(dialect)
         self._missed_statement = missed_suspends(cluster)
-        self._off_asked_statement = off_asked(dialect)
         self._these = sa.and_(nodes.c.cluster == cluster, among(dialect, nodes.c.node))
         self._mine = nodes.c.lease_owner == lease.owner.name
         self._lasts_until = clock + int(lease.seconds * 1000)
         self._settled = clock + int(lease.settling * 1000)
-        self._higher = {column: set_higher(cluster, column) for column in ("booted", "reached")}
+        self._higher = {
+            **{column: set_higher(cluster, column) for column in ("booted", "reached")},
+            "off_asked": off_asked(dialect, cluster),
+        }
         self._seen = observed(cluster)
         on_hold = sa.and_(holds.c.cluster == nodes.c.cluster, holds.c.node == nodes.c.node)
         self._read = (
@@ -124,24 +126,13 @@ class NodeTable:
         may boot the node, and a boot that a newer one waits for is one after them.
         """
         in_order = sorted(commands, key=lambda command: command.generation)
-        rows = {
-            one.node: {
-                "cluster": self._cluster,
-                "node": one.node,
-                "desired": str(one.desired),
-                "generation": 0,
-                "request_id": "",
-                "off_asked": one.generation,
-            }
-            for one in in_order
-        }
-        if rows:
-            connection.execute(self._off_asked_statement, [rows[name] for name in sorted(rows)])
-            self._note_missed_suspends(connection, in_order)
+        self._set_each(connection, "off_asked", {one.node: one.generation for one in in_order})
+        self._note_missed_suspends(connection, in_order)
 
     def _raised(self, command: PowerCommand, now: int) -> dict[str, object]:
         # slurmctld waits for a boot until the expiry; an operator's resume has none
-        waits = command.kind is Kind.RESUME and (command.expiry or 0) >= now
+        is_slurms = command.kind is Kind.RESUME and not command.repair
+        waits = is_slurms and (command.expiry or 0) >= now
         return {
             "cluster": self._cluster,
             "node": command.node,
