@@ -20,7 +20,6 @@ from workers.clouds.actions import (
     FIND_IMAGE,
     HERE,
     NEXT_ACTIONS,
-    NO_JOB,
     PASSING,
     REBOOT,
     START,
@@ -30,6 +29,7 @@ from workers.clouds.actions import (
     Strategy,
 )
 from workers.clouds.errors import cause_in
+from workers.clouds.strays import best_first, may_have_job
 from workers.config.groups import GroupSettings
 
 # The error classes of failed actions; the others share one.
@@ -115,7 +115,7 @@ def decide(desired: Desired, view: NodeView, group: GroupSettings) -> Decision:
     """What to do about a node now."""
     if not view.servers:
         return _without_server(desired, view, group)
-    server, *surplus = _best_first(view)
+    server, *surplus = best_first(view.servers, view.own_id)
     if surplus:
         return _with_surplus(desired, view, group, surplus)
     action = _actions(desired, view, group).get(server.status)
@@ -195,36 +195,15 @@ def _without_server(desired: Desired, view: NodeView, group: GroupSettings) -> D
     return Act(CREATE, "")
 
 
-def _best_first(view: NodeView) -> list[Server]:
-    """The one to keep first: a job can be on it; it is the node's own; it runs; the oldest by id."""
-    return sorted(
-        view.servers,
-        key=lambda s: (
-            not _may_have_job(s),
-            s.task == DELETING or s.status == "ERROR",
-            s.id != view.own_id,
-            s.status != "ACTIVE",
-            s.id,
-        ),
-    )
-
-
-def _may_have_job(server: Server) -> bool:
-    return server.status not in NO_JOB and server.task != DELETING
-
-
 def _with_surplus(
     desired: Desired, view: NodeView, group: GroupSettings, surplus: list[Server]
 ) -> Decision:
-    """A creation whose answer was lost may have been made twice; a deletion may be lost half-way.
-
-    Where the node is to stay up, a job can run on either of two servers that run: none is deleted.
-    """
+    """A creation was made twice, or a deletion lost half-way; a job can be on either that stays up."""
     over = view.waited > group.stop_timeout
     may_delete = group.strategy == "delete" or desired in {Desired.READY, Desired.GONE}
     if may_delete and view.fresh:
         stays = desired in {Desired.UP, Desired.ADOPTED}
-        spared = [server for server in surplus if stays and _may_have_job(server)]
+        spared = [server for server in surplus if stays and may_have_job(server)]
         for server in surplus:
             due = server not in spared and (over or server.task != DELETING)
             if due and server.id in view.ours and view.deleted.get(server.id, 0) < group.boots:
