@@ -115,7 +115,8 @@ def decide(desired: Desired, view: NodeView, group: GroupSettings) -> Decision:
     """What to do about a node now."""
     if not view.servers:
         return _without_server(desired, view, group)
-    server, *surplus = best_first(view.servers, view.own_id)
+    several = len(view.servers) > 1
+    server, *surplus = best_first(view.servers, view.own_id) if several else view.servers
     if surplus:
         return _with_surplus(desired, view, group, surplus)
     action = _actions(desired, view, group).get(server.status)
