@@ -17,6 +17,7 @@ from schemas.fields import (
     number,
     read,
     to_data,
+    wire,
 )
 
 
@@ -100,6 +101,7 @@ class PowerCommand:
         origin: the host of the hook.
         note: what went wrong while the request was made, or the operator's reason, or None.
         image: the name of the image to make; only for a bake.
+        repair: whether it repairs a difference: slurmctld did not call, and waits for no boot by it.
         id: the request's id, the same each time it is sent.
         desired: the requested state.
         is_slurms_power_off: whether Slurm itself asks for the node to be powered off.
@@ -115,6 +117,7 @@ class PowerCommand:
     origin: str = field(default="unknown", metadata=TEXT)
     note: str | None = field(default=None, metadata=OPTIONAL_TEXT)
     image: str | None = field(default=None, metadata=OPTIONAL_ATTRIBUTE)
+    repair: bool = field(default=False, metadata=wire(Fields.flag, required=False))
 
     id: str = field(init=False, compare=False, repr=False)
     desired: Desired = field(init=False, compare=False, repr=False)

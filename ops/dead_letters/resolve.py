@@ -140,10 +140,10 @@ def _act(  # noqa: PLR0913 - one per option
             if found and not as_json:
                 print_line(f"would {verb}: {len(found)} dead letters")
             return
-        wanted = _only(found)
-        if len(found) > 1:
+        ids, wanted = wanted.ids, _only(found)
+        if not ids or len(found) > 1:
             _print_plan(session, found, verb, as_json=False)
-            confirm(f"{verb} {len(found)} dead letters", yes=yes)
+            confirm(f"{verb} {len(found)} dead letter{'s' if len(found) > 1 else ''}", yes=yes)
     results = _carry_out(session, act, wanted, Operator(operator(), reason), rate)
     counts = _print_results(results, as_json=as_json)
     if not as_json:

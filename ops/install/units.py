@@ -101,6 +101,7 @@ SystemCallFilter=@system-service
 SystemCallFilter=~@privileged @resources
 SystemCallErrorNumber=EPERM
 LimitCORE=0
+LimitNOFILE=65536
 UMask=0007"""
 
 

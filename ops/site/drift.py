@@ -54,7 +54,7 @@ _REPAIRS = {
 def drift(session: Session, *, fix: bool, dry_run: bool, as_json: bool) -> None:
     """Show, and repair, differences from what Slurm wants.
 
-    Exit code 1: there are differences. A repair has the generation of the snapshot, so that every
+    Exit code 1: there are differences, or slurm.conf and lamplighter.toml differ. A repair has the generation of the snapshot, so that every
     newer request of Slurm takes precedence over it.
     """
     settings, now = session.settings, time.time_ns()
@@ -87,7 +87,9 @@ def drift(session: Session, *, fix: bool, dry_run: bool, as_json: bool) -> None:
     if wanted and not as_json:
         requested = "would be requested" if dry_run else "requested; see lamplighter audit list"
         print_line(f"{len(wanted)} repairs {requested}")
-    sys.exit(1 if found and not (wanted and len(wanted) == len(found) and not dry_run) else 0)
+    repaired = len(wanted) == len(found) and not dry_run
+    wrong = any(one.wrong for one in differences)
+    sys.exit(1 if wrong or (found and not repaired) else 0)
 
 
 def _request(session: Session, seen: Survey, wanted: Sequence[FoundDrift]) -> None:
@@ -125,7 +127,8 @@ def _print(
         "cloud": lambda one: _states(one)["cloud"],
         "repair": _repair,
     }
-    print_rows(columns, found, empty="no drift")
+    wrong = any(one.wrong for one in differences)
+    print_rows(columns, found, empty="no drift of nodes, but see above" if wrong else "no drift")
 
 
 def _states(one: FoundDrift) -> dict[str, str | None]:

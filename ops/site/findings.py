@@ -26,6 +26,14 @@ _DAY = 86_400 * 10**9
 _EXPIRY_WARNING = 14 * _DAY
 # A drift that lasts longer was not repaired.
 DRIFT_LASTS = 600 * 10**9
+# What to look at when a worker of this role lacks something.
+_REMEDIES = {
+    "slurm": "check slurmctld on its host, and look at its log",
+    "snapshot": "check slurmctld and hooks.state on its host, and look at its log",
+    "resync": "check slurmctld, and lamplighter worker snapshot on its host",
+    "notify": "check the receiver of the webhook, and look at its log",
+    "tokens": "look at its log, or run lamplighter tokens login CLOUD",
+}
 
 
 class Severity(enum.IntEnum):
@@ -135,14 +143,16 @@ def of_queues(queues: Sequence[QueueDepth]) -> Iterator[Finding]:
 
 
 def of_workers(workers: Sequence[Heartbeat], now: int) -> Iterator[Finding]:
-    """Workers whose heartbeat is overdue."""
+    """Workers whose heartbeat is overdue, and workers that lack something that they need."""
     for worker in workers:
         if worker.is_silent(now):
             since = moment(worker.seen_at)[11:19]
             words = f"no heartbeat from {worker.name} since {since} UTC: killed or stuck"
             yield Finding(Severity.WRONG, "worker_silent", words, "look at its log, and restart it")
         elif PROBLEM in worker.state:
-            yield Finding(Severity.WRONG, "worker_problem", f"{worker.name}: {worker.state}")
+            words = f"{worker.name}: {worker.state}"
+            remedy = _REMEDIES.get(worker.role, "look at its log")
+            yield Finding(Severity.WRONG, "worker_problem", words, remedy)
 
 
 def of_snapshot(*, stale: bool) -> Iterator[Finding]:

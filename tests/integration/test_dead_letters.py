@@ -447,6 +447,18 @@ def test_bulk_actions_need_confirmation_and_a_dry_run_changes_nothing(site: Inst
     site.wait_depth(topology.DEAD_LETTER_QUEUE, 1)
 
 
+def test_one_letter_is_confirmed_unless_it_was_named_by_id(site: Installation) -> None:
+    """`--all` or a filter may match another letter than the operator has in mind."""
+    request = command("node1")
+    site.publish([dead_letter(request)])
+    for chosen in (("--all",), ("--node", "node1"), ("--cause", "quota")):
+        refused = site.lamplighter("dead-letters", "discard", *chosen, "--reason", "r")
+        assert (refused.code != 0, "--yes" in refused.err) == (True, True), chosen
+        site.wait_depth(topology.DEAD_LETTER_QUEUE, 1)
+    named = site.lamplighter("dead-letters", "discard", request.id, "--reason", "r")
+    assert (named.code, "1 discarded" in named.out) == (0, True)
+
+
 def test_a_replay_that_reaches_no_queue_is_refused_and_the_letter_stays(site: Installation) -> None:
     request = command()
     site.publish([dead_letter(request)])

@@ -13,7 +13,7 @@ from schemas.commands import Kind, parse_command
 from schemas.envelope import parse
 from schemas.notices import notice_from
 from schemas.server import Server
-from schemas.snapshot import SlurmNode, Snapshot
+from schemas.snapshot import PowerSaving, SlurmNode, Snapshot
 from tests.testbed.installation import CLUSTER, Installation
 from tests.testbed.messages import CORRELATION
 from workers.broker import topology
@@ -49,14 +49,23 @@ def site(run_dir: Path, broker_url: str) -> Installation:
     return made
 
 
-def make_orphan(site: Installation, *, seconds_ago: float = 0.0) -> int:
-    """Make node1 run while all nodes are powered down for Slurm; returns the snapshot's generation."""
+def make_orphan(
+    site: Installation,
+    *,
+    seconds_ago: float = 0.0,
+    status: str = "ACTIVE",
+    power: PowerSaving | None = None,
+) -> int:
+    """Make node1 run while all nodes are powered down for Slurm; returns the snapshot's generation.
+
+    `status`: of node1's server; `power`: what slurm.conf says.
+    """
     now = time.time_ns()
     nodes = tuple(SlurmNode(f"node{i}", OUT) for i in range(1, 4))
-    servers = (Server("id-1", "node1", "ACTIVE"), Server("id-2", "node2", "SHUTOFF"))
+    servers = (Server("id-1", "node1", status), Server("id-2", "node2", "SHUTOFF"))
     engine = connect(site.settings.store.url)
     with engine.begin() as connection:
-        whole = Snapshot(CLUSTER, now, CORRELATION, "host", nodes)
+        whole = Snapshot(CLUSTER, now, CORRELATION, "host", nodes, power_saving=power)
         snapshots.keep_snapshot(connection, whole)
         snapshots.keep_listing(connection, CLUSTER, StoredListing("one", now, now + 1, servers))
         connection.exec_driver_sql(
@@ -97,6 +106,14 @@ def test_drift_is_shown_and_repaired_by_hand(site: Installation) -> None:
         "wait",
         1,
     )
+
+
+def test_a_wrong_difference_of_the_two_files_is_not_called_no_drift(site: Installation) -> None:
+    make_orphan(site, status="SHUTOFF", power=PowerSaving(300, 60, 300))
+    shown = site.lamplighter("drift")
+    assert shown.code == 1, shown.err
+    assert "ResumeTimeout is 300 s in slurm.conf" in shown.out
+    assert "no drift of nodes, but see above" in shown.out
 
 
 def test_both_servers_of_a_node_are_listed(site: Installation) -> None:

@@ -181,7 +181,7 @@ def test_an_undelivered_notification_can_be_shown_replayed_and_discarded(
             assert refused.out.splitlines()[-1] == "2 replayed", refused
             site.wait_depth(topology.DEAD_LETTER_QUEUE, 2)
             opus.job_servers = {"127.0.0.1": "localhost"}
-            replayed = site.lamplighter("dead-letters", "replay", "--job", "11")
+            replayed = site.lamplighter("dead-letters", "replay", "--job", "11", "--yes")
             assert replayed.out.splitlines()[-1] == "1 replayed", replayed
             until(lambda: one.phase == "ERROR", 20, "the replayed notification")
             discarded = site.lamplighter(
@@ -219,6 +219,15 @@ def test_status_shows_how_many_notifications_wait_and_which_webhook_is_away(
             30,
             "the status",
         )
+        shown = site.lamplighter("status", "--json")
+        (found,) = [
+            one
+            for line in shown.lines
+            for one in line.get("findings", ())
+            if one["finding"] == "worker_problem"
+        ]
+        assert "away: gone" in found["words"]
+        assert shown.code == 1
 
 
 def test_a_notification_for_a_removed_webhook_becomes_a_dead_letter_again(

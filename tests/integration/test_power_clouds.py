@@ -17,6 +17,7 @@ from tests.testbed.simcloud.faults import Fault
 from tests.testbed.simcloud.handle import SimCloud
 from tests.testbed.waiting import until
 from workers.broker import topology
+from workers.store.heartbeats import PROBLEM
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -91,6 +92,7 @@ def test_a_cloud_that_is_away_for_long_logs_no_more_lines_than_one_that_is_away_
     events = ["request_accepted", "request_parked", *(["call_answered"] * lists)]
     once = {(event, node) for event in events for node in NODES}
     assert told == Counter(once | {("cloud_does_not_act" if lists else "cloud_away", None)})
+    assert power_bench.engine.state.startswith(PROBLEM)
     assert "away: main: " in power_bench.engine.state
 
 

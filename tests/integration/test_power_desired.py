@@ -485,6 +485,16 @@ def test_an_operators_resume_and_one_that_has_expired_wait_for_no_boot(store: St
     assert store.read().boot_due
 
 
+def test_a_repair_waits_for_no_boot_of_its_own(store: Store) -> None:
+    """The node may have booted, and run a job, since the listing in which the difference was found."""
+    owner = store.owner()
+    store.accept(owner, UP_1)
+    boots_under(store, UP_1)
+    reaches(store, UP_1)
+    store.accept(owner, replace(at(Kind.RESUME, 3, expiry=NOW), repair=True))
+    assert not store.read().boot_due
+
+
 def test_an_operators_resume_keeps_the_boot_that_is_due(store: Store) -> None:
     owner = store.owner()
     store.accept(owner, UP_1)

@@ -13,7 +13,9 @@ from producers.broker_settings import BrokerSettings, BrokerUsers
 from schemas.roles import Role
 from tests.testbed.messages import MOMENT
 from workers.broker.depths import QueueDepth
-from workers.store.heartbeats import Heartbeat
+from workers.store.heartbeats import Heartbeat, problem
+from workers.tokens.rpc import TokenReport
+from workers.tokens.service import trouble_of
 
 NOTE = Finding(Severity.NOTE, "dry_run", "DRY RUN of all groups")
 WRONG = Finding(Severity.WRONG, "dead_letters", "2 dead letters to resolve", "see the list")
@@ -85,3 +87,24 @@ def test_a_drift_that_may_be_under_repair_is_not_wrong_yet() -> None:
     (fresh,) = findings.of_drifts({"orphan": 1}, DRIFT_LASTS - 1)
     (lasting,) = findings.of_drifts({"orphan": 1}, DRIFT_LASTS)
     assert (fresh.severity, lasting.severity) == (Severity.NOTE, Severity.WRONG)
+
+
+@pytest.mark.parametrize(
+    "role", ["power", "slurm", "snapshot", "notify", "resync", "tokens", "audit"]
+)
+def test_a_worker_that_lacks_something_is_wrong_with_its_cause_and_a_remedy(role: str) -> None:
+    beat = Heartbeat(role, f"{role}@h:1", "h", 1, MOMENT, MOMENT, problem("away: sbg: no answer"))
+    (found,) = findings.of_workers([beat], MOMENT)
+    assert (found.severity, found.key) == (Severity.WRONG, "worker_problem")
+    assert f"{role}@h:1" in found.words
+    assert "sbg: no answer" in found.words
+    assert found.remedy
+    assert findings.exit_code([found]) == 1
+    assert not list(findings.of_workers([replace(beat, state="0 nodes pending")], MOMENT))
+
+
+def test_a_failed_login_is_a_trouble_of_the_worker_tokens() -> None:
+    failed = TokenReport(None, "the login is refused", "run lamplighter tokens login sbg")
+    words = "logins fail: sbg: the login is refused; run lamplighter tokens login sbg"
+    assert trouble_of({"sbg": failed, "cnaf": TokenReport(60.0)}) == words
+    assert trouble_of({"cnaf": TokenReport(60.0)}) is None

@@ -107,7 +107,7 @@ def test_a_resume_that_comes_at_once_is_taken_whatever_slurm_shows() -> None:
 
 def test_a_resume_that_has_rested_ends_where_slurm_has_powered_the_node_off_since() -> None:
     """Slurm has given the boot up: its node would register, get a job, and be powered off with it."""
-    asked = replace(command(), expiry=MOMENT + 60 * NS)
+    asked = replace(command(), expiry=LATE + 60 * NS)
     rested = replace(pending(asked), rested=True)
 
     def ends(request: Pending, slurm: SlurmView) -> bool:
@@ -122,3 +122,20 @@ def test_a_resume_that_has_rested_ends_where_slurm_has_powered_the_node_off_sinc
     assert not ends(
         replace(rested, command=replace(asked, expiry=None)), shows(Power.OFF)
     )  # an operator's
+
+
+@pytest.mark.parametrize("rested", [False, True])
+def test_a_resume_that_slurm_no_longer_waits_for_needs_a_newer_snapshot(*, rested: bool) -> None:
+    asked = replace(command(), expiry=MOMENT + 60 * NS)
+    late = replace(pending(asked), rested=rested)
+
+    def found(power: Power, generation: int = LATE, *, fresh: bool = True) -> Admission:
+        return admit(late, NODES, shows(power, generation=generation, fresh=fresh), 3600.0, LATE)
+
+    for power in Power:
+        assert isinstance(found(power, MOMENT + 60 * NS), Park | End)
+        assert isinstance(found(power, fresh=False), Park)
+    ended = {power for power in Power if isinstance(found(power), End)}
+    taken = {power for power in Power if found(power) == TAKE}
+    assert ended == {Power.OFF, Power.POWERING_DOWN}
+    assert taken == set(Power) - ended - {Power.CHANGING}

@@ -75,13 +75,18 @@ def guard(
     asked: PowerCommand | None = None,
 ) -> None:
     """Run the guard of a call, after so many tries that passed; with `asked`, it powers off."""
-    wanted, request = (WANTED, None) if asked is None else (OFF, pending(asked))
+    wanted, request = (WANTED, None) if asked is None else (OFF, just_come(asked))
     store, snapshots = OneRow(wanted), OneView(None)
     made = Guard(store, snapshots, 20.0, wanted, request)
     for _ in range(tries):
         made()
     store.row, snapshots.slurm = row, slurm
     made()
+
+
+def just_come(asked: PowerCommand) -> Pending:
+    """A request that has not waited here."""
+    return pending(asked, since=time.monotonic())
 
 
 def test_a_call_that_is_wanted_may_be_made_while_the_lease_outlasts_it() -> None:
@@ -145,7 +150,7 @@ def test_a_power_off_in_time_asks_no_snapshot() -> None:
 def test_a_suspend_that_becomes_late_between_two_tries_is_judged_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    made = Guard(OneRow(OFF), OneView(shows(Power.ON)), 20.0, OFF, pending(LATE))
+    made = Guard(OneRow(OFF), OneView(shows(Power.ON)), 20.0, OFF, just_come(LATE))
     monkeypatch.setattr(time, "time_ns", lambda: MOMENT)
     made()
     monkeypatch.setattr(time, "time_ns", lambda: MOMENT + 1)
@@ -154,7 +159,19 @@ def test_a_suspend_that_becomes_late_between_two_tries_is_judged_again(
     assert caught.value.earlier == 1
 
 
-RESUME = replace(command(kind=Kind.RESUME), generation=7, expiry=MOMENT)
+def test_a_suspend_that_waits_long_for_its_turn_is_judged_as_a_late_one() -> None:
+    """A slurmctld that was killed right after its call has forgotten it, and may use the node."""
+    waits = pending(TIMELY, since=time.monotonic() - PROMPT - 1)
+    made = partial(Guard, OneRow(OFF), wanted=OFF, api_timeout=20.0, request=waits)
+    with pytest.raises(NotWantedError, match="shows the node as on") as caught:
+        made(snapshots=OneView(shows(Power.ON)))()
+    assert caught.value.waits is not None
+    made(snapshots=OneView(shows(Power.OFF)))()
+    by_hand = replace(waits, command=replace(TIMELY, expiry=None))
+    replace(made(snapshots=OneView(shows(Power.ON))), request=by_hand)()
+
+
+RESUME = replace(command(kind=Kind.RESUME), generation=7, expiry=time.time_ns() + 3600 * 10**9)
 
 
 def prompt() -> Pending:
@@ -173,12 +190,22 @@ def boots(
 def test_a_reboot_for_slurm_is_refused_once_the_node_has_registered() -> None:
     boots(shows(Power.POWERING_UP), prompt(), is_reboot=True)
     boots(shows(Power.ON, generation=6), prompt(), is_reboot=True)
+    boots(shows(Power.CHANGING, generation=7), prompt(), is_reboot=True)
     with pytest.raises(NotWantedError, match="counts the node as running") as caught:
         boots(shows(Power.ON, generation=7), prompt(), is_reboot=True)
     assert caught.value.waits is None
 
 
-@pytest.mark.parametrize("power", [Power.POWERING_UP, Power.OFF, Power.ON])
+@pytest.mark.parametrize("power", sorted(set(Power) - {Power.ON, Power.POWERING_UP}))
+def test_a_reboot_for_slurm_is_made_only_while_slurm_waits_for_a_boot(power: Power) -> None:
+    """A node that is about to change may have a job: `State=POWER_DOWN` on a busy node."""
+    for asked in (prompt(), replace(prompt(), rested=True), None):
+        with pytest.raises(NotWantedError) as caught:
+            boots(shows(power, generation=8), asked, is_reboot=True)
+        assert caught.value.waits is not None
+
+
+@pytest.mark.parametrize("power", [Power.POWERING_UP, Power.ON])
 def test_a_reboot_for_slurm_is_repeated_only_on_a_fresh_snapshot_since_the_last_one(
     power: Power,
 ) -> None:
@@ -212,11 +239,14 @@ def test_a_reboot_that_is_not_prompt_needs_a_fresh_snapshot_since_slurms_call(
 ) -> None:
     """The boot of an earlier request may have served the call already: a job may run on the node."""
     before, after = (shows(Power.POWERING_UP, generation=at) for at in (7, 8))
-    for seen in (before, replace(after, fresh=False)):
+    later = replace(after, generation=time.time_ns() + 60 * 10**9)
+    redelivered = asked is not None and asked.rested
+    for seen in (before, replace(later, fresh=False), *([after] if redelivered else [])):
         with pytest.raises(NotWantedError, match="since the last boot") as caught:
             boots(seen, asked, is_reboot=True)
         assert caught.value.waits is not None
-    boots(after, asked, is_reboot=True)
+    # what the worker before may have called, and could not say, takes effect until then
+    boots(later if redelivered else after, asked, is_reboot=True)
     boots(before, prompt(), is_reboot=True)
 
 
@@ -234,6 +264,33 @@ def test_no_late_resume_boots_a_node_that_slurm_has_powered_off_since() -> None:
         boots(replace(shows(power), fresh=False), late)
         boots(shows(power), prompt())
         boots(shows(power), replace(late, command=replace(RESUME, expiry=None)))  # an operator's
+
+
+@pytest.mark.parametrize("rested", [False, True])
+def test_a_boot_that_slurm_no_longer_waits_for_needs_a_newer_snapshot_that_wants_it(
+    *, rested: bool
+) -> None:
+    """The node would register, get a job, and be powered off by the request that gave it back."""
+    now = time.time_ns()
+    expired = replace(RESUME, generation=now - 100, expiry=now - 50)
+    asked = replace(prompt(), command=expired, rested=rested)
+    for seen in (
+        shows(Power.POWERING_UP, generation=now - 60),
+        shows(Power.ON, generation=now - 50),
+    ):
+        with pytest.raises(NotWantedError, match="no longer waits") as caught:
+            boots(seen, asked)
+        assert caught.value.waits is not None
+    newer = shows(Power.POWERING_UP, generation=now - 49)
+    with pytest.raises(NotWantedError, match="no longer waits"):
+        boots(replace(newer, fresh=False), asked)
+    for power in Power:
+        if power in {Power.OFF, Power.POWERING_DOWN, Power.CHANGING}:
+            with pytest.raises(NotWantedError):
+                boots(shows(power, generation=now - 49), asked)
+        else:
+            boots(shows(power, generation=now - 49), asked)
+    boots(shows(Power.OFF), replace(asked, command=replace(expired, expiry=None)))  # an operator's
 
 
 def test_a_reboot_that_was_refused_for_certain_is_no_reboot() -> None:

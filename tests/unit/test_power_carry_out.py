@@ -219,7 +219,7 @@ def test_a_parked_node_no_longer_counts_among_those_to_be_finished(bench: Bench)
 def test_a_completed_boot_shows_that_the_cloud_boots(bench: Bench) -> None:
     done = Finish(Transition.COMPLETED, None, SERVER)
     bench.steps.take(bench.put(node(UP, pending(UP))), done)
-    assert bench.driver.health.booted_at == 0.0
+    assert bench.driver.health.booted_at < 0.0
     booted = node(UP, pending(UP), actions={(UP.id, 1): (action(REBOOT),)})
     bench.steps.take(bench.put(booted), done)
     assert bench.driver.health.booted_at == pytest.approx(time.monotonic(), abs=5.0)

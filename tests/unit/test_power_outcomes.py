@@ -124,6 +124,19 @@ def test_an_older_bake_does_not_act_for_a_newer_one_that_waits_elsewhere() -> No
     assert not node(DOWN, pending(older)).is_overtaken
 
 
+@pytest.mark.parametrize("kind", [Kind.RETIRE, Kind.DEPLOY])
+def test_an_older_request_does_not_delete_or_power_off_for_one_that_waits_elsewhere_or_has_ended(
+    kind: Kind,
+) -> None:
+    """A retirement that failed must not take effect because an old resume was replayed."""
+    newer = command(kind=kind, generation=MOMENT + 10**9)
+    for older in (command(), command(kind=kind), command(kind=Kind.SUSPEND)):
+        waiting = node(newer, pending(older))
+        assert waiting.is_overtaken
+        assert ends(waiting, COMPLETED) == {older.id: Transition.SUPERSEDED}
+    assert not node(newer, pending(newer)).is_overtaken
+
+
 @pytest.mark.parametrize("want", Desired)
 def test_a_node_without_requests_ends_nothing(want: Desired) -> None:
     assert outcomes(node(UP if want is Desired.UP else DOWN), FAILED, NOW) == ()

@@ -98,9 +98,11 @@ def test_a_node_that_slurm_no_longer_knows_may_be_powered_off(asked: PowerComman
 
 
 @pytest.mark.parametrize("kind", [k for k in Kind if k not in {Kind.SUSPEND, Kind.RESUME_FAIL}])
-def test_a_resume_and_an_operators_requests_need_no_snapshot(kind: Kind) -> None:
+def test_a_resume_in_time_and_an_operators_requests_need_no_snapshot(kind: Kind) -> None:
     asked = replace(command(kind=kind), expiry=EXPIRY)
-    assert isinstance(judged(asked, view(0, confirmed=False), AFTER), Take)
+    assert isinstance(judged(asked, view(0, confirmed=False), BEFORE), Take)
+    by_hand = replace(asked, expiry=None)
+    assert isinstance(judged(by_hand, view(0, confirmed=False), AFTER), Take)
 
 
 def test_an_operators_own_suspend_is_not_judged_by_slurms_snapshot() -> None:

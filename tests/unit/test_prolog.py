@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import signal
 import subprocess
 import tempfile
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,25 +49,40 @@ BLOCKED = {
 JOB = {"SLURM_JOB_ID": "7", "SLURM_JOB_NODELIST": "node[1-3]"}
 # Far beyond what a script takes that waits for nothing, below the 2 s for which it waits for an answer.
 AT_ONCE = 1.5
+NOBODY = 65534
 
 
 class Scripts:
-    """Starts lamplighter-prolog as slurmctld does."""
+    """Starts lamplighter-prolog as slurmctld does; as `user`, and with `limits` of setrlimit(2)."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.started: list[subprocess.Popen[bytes]] = []
+        self.user: int | None = None
+        self.limits: dict[int, int] = {}
 
     def start(self, *arguments: str, **variables: str) -> subprocess.Popen[bytes]:
         """Start one: with only SLURM_* variables, and signals blocked."""
+
+        def prepare() -> None:
+            signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED)
+            for kind, most in self.limits.items():
+                resource.setrlimit(kind, (most, most))
+
         script = subprocess.Popen(
             [SCRIPT, *arguments, self.folder],
             env=JOB | variables,
-            preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED),  # noqa: PLW1509
+            preexec_fn=prepare,  # noqa: PLW1509
             start_new_session=True,
+            user=self.user,
         )
         self.started.append(script)
         return script
+
+    def give_away(self) -> None:
+        """Let the folder be another user's."""
+        for path in (self.folder, *self.folder.iterdir()):
+            os.chown(path, NOBODY, NOBODY)
 
 
 @pytest.fixture
@@ -150,7 +166,7 @@ def test_it_goes_on_at_once_in_a_folder_of_another_user(
     scripts: Scripts, fifos: PrologFifos
 ) -> None:
     if os.geteuid() == 0:
-        os.chown(scripts.folder, 65534, 65534)
+        scripts.give_away()
         assert scripts.start().wait(AT_ONCE) == 0
         assert list(fifos.arrivals()) == []
 
@@ -201,6 +217,68 @@ def test_all_are_released_on_demand(scripts: Scripts, fifos: PrologFifos) -> Non
     assert script.wait(10) == 0
 
 
+@pytest.mark.parametrize("nodes", ["n" * 3900, "n"])
+def test_no_script_waits_for_a_worker_that_does_not_read(
+    scripts: Scripts, fifos: PrologFifos, nodes: str
+) -> None:
+    """The door is full, as after hours in which the worker hung, or nearly so."""
+    door = os.open(scripts.folder / "door", os.O_WRONLY | os.O_NONBLOCK)
+    with suppress(BlockingIOError):
+        while os.write(door, b"x" * 4096):
+            pass
+    os.close(door)
+    many = [scripts.start(SLURM_JOB_NODELIST=nodes) for _ in range(4)]
+    assert [script.wait(10) for script in many] == [0] * 4
+    assert sorted(path.name for path in scripts.folder.iterdir()) == ["alive", "door"]
+    assert list(fifos.arrivals()) == []
+
+
+def test_root_releases_the_scripts_of_slurmuser(scripts: Scripts, fifos: PrologFifos) -> None:
+    """ExecStop runs as root if slurmctld's unit names no user."""
+    if os.geteuid() == 0:
+        scripts.give_away()
+        script = scripts.start("--release")
+        until(lambda: list(scripts.folder.glob("wait.*")), 10, "its FIFO")
+        (fifo,) = scripts.folder.glob("wait.*")
+        assert (fifo.owner(), fifo.stat().st_gid) == ("nobody", NOBODY)
+        came = arrival(fifos)
+        assert came.job_id == 0
+        fifos.let_go(came.fd)
+        assert script.wait(10) == 0
+
+
+@pytest.mark.parametrize("posix", [{}, {"POSIXLY_CORRECT": "1"}])
+@pytest.mark.parametrize(
+    ("kind", "most"),
+    [*((resource.RLIMIT_NOFILE, most) for most in range(4, 12)), (resource.RLIMIT_FSIZE, 0)],
+)
+def test_it_exits_with_0_whatever_the_kernel_refuses(
+    scripts: Scripts, fifos: PrologFifos, kind: int, most: int, posix: dict[str, str]
+) -> None:
+    """Another status lets Slurm requeue a batch job endlessly."""
+    scripts.limits = {kind: most}
+    script = scripts.start(**posix)
+
+    def status() -> tuple[int] | None:
+        for came in fifos.arrivals():
+            fifos.let_go(came.fd)
+        return None if script.poll() is None else (script.returncode,)
+
+    assert until(status, 20, "its end") == (0,)
+
+
+@pytest.mark.slow
+def test_it_exits_with_0_if_it_may_not_start_a_process(
+    scripts: Scripts, fifos: PrologFifos
+) -> None:
+    """It tries for 15 s."""
+    if os.geteuid() == 0:
+        scripts.give_away()
+        scripts.user, scripts.limits = NOBODY, {resource.RLIMIT_NPROC: 0}
+        assert scripts.start().wait(40) == 0
+        assert list(fifos.arrivals()) == []
+
+
 def test_each_needs_less_than_300_kb_while_it_waits(scripts: Scripts, fifos: PrologFifos) -> None:
     """Beside the clean pages of bash itself, which all scripts share and the kernel may drop."""
     script = scripts.start()
@@ -216,6 +294,42 @@ def test_two_workers_do_not_share_a_folder(scripts: Scripts, fifos: PrologFifos)
     script = scripts.start()
     fifos.let_go(arrival(fifos).fd)
     assert script.wait(10) == 0
+
+
+def test_a_failed_start_leaves_the_folder_to_the_next_one(scripts: Scripts) -> None:
+    obstacle = scripts.folder / "wait.1.1"
+    obstacle.mkdir(parents=True)
+    with pytest.raises(ConfigError, match=r"wait\.1\.1"):
+        PrologFifos(scripts.folder)
+    obstacle.rmdir()
+    with PrologFifos(scripts.folder) as fifos:
+        script = scripts.start()
+        fifos.let_go(arrival(fifos).fd)
+        assert script.wait(10) == 0
+
+
+@pytest.fixture
+def many_files() -> Iterator[None]:
+    """More than 1,024 open files: select(2) takes no number above."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    files: list[int] = []
+    try:
+        while not files or files[-1] < 1100:
+            files.append(os.open("/dev/null", os.O_RDONLY))
+        yield
+    finally:
+        for fd in files:
+            os.close(fd)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.usefixtures("many_files")
+def test_more_than_1024_files_may_be_open(scripts: Scripts) -> None:
+    with PrologFifos(scripts.folder) as fifos:
+        script = scripts.start()
+        fifos.let_go(arrival(fifos).fd)
+        assert script.wait(10) == 0
 
 
 def test_an_unusable_folder_is_named(run_dir: Path) -> None:

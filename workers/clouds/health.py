@@ -54,7 +54,7 @@ class Health:
     probes: int = 0
     failing: Mapping[str, float] = field(default_factory=dict)
     acted_at: float = 0.0
-    booted_at: float = 0.0
+    booted_at: float = -inf
     stuck_at: float = -inf
 
     @property

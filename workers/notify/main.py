@@ -22,6 +22,7 @@ from workers.notify.opus import opus_job
 from workers.notify.receiver import Receiver
 from workers.process.runtime import Runtime, declare_topology, runtime
 from workers.store.database import STORE_ERRORS, reading
+from workers.store.heartbeats import problem
 
 PREFETCH = 500
 _BATCH = 200
@@ -143,7 +144,7 @@ class Intake:
     def _describe(self, waiting: int) -> str:
         failing = [receiver.name for receiver in self._receivers if receiver.failing]
         state = f"{waiting} notifications wait"
-        return f"{state}; away: {', '.join(failing)}" if failing else state
+        return problem(f"{state}; away: {', '.join(failing)}") if failing else state
 
 
 def notifications_for(

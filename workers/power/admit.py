@@ -2,7 +2,8 @@
 
 slurmctld does not wait for SuspendProgram: after SuspendTimeout it may resume the node, and the request
 of that may be late, or lost with a store that was restored. A node that failed to resume may register
-after all and run jobs, without any call of a program. A slurmctld that is killed right after its call
+after all and run jobs, without any call of a program: so a boot that it no longer waits for is made
+only if its snapshot still wants the node up. A slurmctld that is killed right after its call
 has forgotten it when it is back. So a suspend that is late or has rested, every resume-fail, and every
 suspend that meets a store that no snapshot has confirmed, wait for what Slurm says itself.
 """
@@ -112,6 +113,8 @@ def judge(request: Pending, slurm: SlurmView, now: int) -> Judgement:
     if request.rested and is_given_up(request, slurm):
         shown = f"Slurm's snapshot {slurm.generation} shows the node as {slurm.power[command.node]}"
         return End(Transition.SUPERSEDED, Cause(DISAGREES, shown))
+    if is_expired_boot(command, now):
+        return judge_expired_boot(command, slurm)
     if not command.is_slurms_power_off:
         return TAKE
     if is_late(request, now):
@@ -130,6 +133,27 @@ def judge_late(asked: PowerCommand | DesiredRow, slurm: SlurmView) -> Judgement:
     if slurm.generation < asked.generation or not slurm.fresh:
         return _waits("no newer snapshot of Slurm has come")
     return _by_power(asked.node, slurm)
+
+
+def is_expired_boot(command: PowerCommand, now: int) -> bool:
+    """Whether it is a boot that slurmctld no longer waits for; `now` in ns since the epoch."""
+    return command.kind is Kind.RESUME and command.expiry is not None and now > command.expiry
+
+
+def judge_expired_boot(command: PowerCommand, slurm: SlurmView) -> Judgement:
+    """The verdict on a boot that slurmctld no longer waits for: by a newer, fresh snapshot.
+
+    A node that was given back would register by it, and get jobs that the request which powers it off
+    would end.
+    """
+    expiry = command.expiry or 0
+    if slurm.generation <= expiry or not slurm.fresh or not slurm.power:
+        return _waits("Slurm no longer waits for this boot, and no newer snapshot has come")
+    power = slurm.power.get(command.node)
+    shown = f"Slurm's snapshot {slurm.generation} shows the node as {power}"
+    if power in {Power.OFF, Power.POWERING_DOWN}:
+        return End(Transition.SUPERSEDED, Cause(DISAGREES, shown))
+    return _waits(f"{shown}, which is not clear") if power is Power.CHANGING else TAKE
 
 
 def _by_power(node: str, slurm: SlurmView) -> Judgement:

@@ -11,15 +11,18 @@ from workers.errors import LamplighterError
 from workers.power.admit import (
     TAKE,
     UNCONFIRMED,
+    Judgement,
     Take,
+    is_expired_boot,
     is_given_up,
     is_late,
+    judge_expired_boot,
     judge_late,
 )
 from workers.power.intake import PROMPT, Pending
 from workers.store.nodes import DesiredRow
 from workers.store.power_store import PowerStore
-from workers.store.slurm_view import SnapshotReader
+from workers.store.slurm_view import SlurmView, SnapshotReader
 
 
 class NotWantedError(LamplighterError):
@@ -83,38 +86,61 @@ class Guard:
         """Refuse a boot that Slurm has given up, and a reboot that may meet a job."""
         off_asked, request = row.off_asked > row.generation, self.request
         again = request if request is not None and request.rested else None
-        slurm = self.snapshots.view() if off_asked or again or self.is_reboot else None
+        expired = request is not None and is_expired_boot(request.command, time.time_ns())
+        asks = off_asked or again or expired or self.is_reboot
+        slurm = self.snapshots.view() if asks else None
         if slurm is None:
             return
+        if expired and request is not None:
+            self._require(judge_expired_boot(request.command, slurm), earlier)
         if off_asked and not slurm.wants(row.node, row.off_asked):
             raise _unconfirmed("Slurm has asked later to power the node off", earlier)
         if again is not None and is_given_up(again, slurm):
             raise _unconfirmed("Slurm has powered the node off since its call", earlier)
-        if not self.is_reboot:
-            return
+        if self.is_reboot:
+            self._may_reboot(row, slurm, earlier)
+
+    def _may_reboot(self, row: DesiredRow, slurm: SlurmView, earlier: int) -> None:
+        """Refuse to reboot a server on which a job may run.
+
+        It may have booted since slurmctld's call where the call came late, or waits here for long: an
+        earlier request may have booted it, or a worker that was killed before it could say so.
+        """
         if slurm.has_registered(row.node, row.generation):
             raise NotWantedError("Slurm counts the node as running", earlier)
+        if slurm.generation > row.generation and not slurm.is_booting(row.node):
+            raise _unconfirmed("Slurm waits for no boot of the node", earlier)
+        request = self.request
+        if request is not None and not (
+            request.rested or self.rebooted or self._waits_long(request)
+        ):
+            return
         since = max(row.generation, self.rebooted or 0)
-        if self._may_have_booted() and not (slurm.fresh and slurm.generation > since):
+        if request is not None and request.rested:
+            # what another worker called before may take effect until then
+            waited = time.monotonic() - request.since - self.api_timeout
+            since = max(since, time.time_ns() - int(waited * 1e9))
+        if not (slurm.fresh and slurm.generation > since):
             raise _unconfirmed("no snapshot of Slurm since the last boot has come", earlier)
 
-    def _may_have_booted(self) -> bool:
-        """Whether the node may have booted after slurmctld's call, so that a job may run on it.
-
-        An earlier request may have booted it, if this one came late or waits here for long.
-        """
-        request = self.request
-        if request is None or request.rested or self.rebooted is not None:
-            return True
+    @staticmethod
+    def _waits_long(request: Pending) -> bool:
+        """Whether slurmctld may have forgotten its call, or taken it back, while it waits here."""
         return time.monotonic() - request.since > PROMPT
 
     def _may_power_off(self, earlier: int) -> None:
         """Refuse what Slurm may have taken back."""
-        if self.request is not None and not is_late(self.request, time.time_ns()):
-            return
+        request = self.request
+        if request is not None:
+            waits = request.command.is_slurms_power_off and self._waits_long(request)
+            if not waits and not is_late(request, time.time_ns()):
+                return
         slurm = self.snapshots.view()
-        asked = self.wanted if self.request is None else self.request.command
-        verdict = TAKE if slurm is None else judge_late(asked, slurm)
+        asked = self.wanted if request is None else request.command
+        self._require(TAKE if slurm is None else judge_late(asked, slurm), earlier)
+
+    @staticmethod
+    def _require(verdict: Judgement, earlier: int) -> None:
         if not isinstance(verdict, Take):
             raise NotWantedError(verdict.cause.message, earlier, verdict.cause)
 

@@ -30,7 +30,7 @@ from workers.power.reception import HELD_ELSEWHERE, Reception, on_hold
 from workers.power.snapshot_listings import SnapshotListings
 from workers.power.state import EngineState
 from workers.store.database import STORE_ERRORS, store_problem
-from workers.store.heartbeats import store_away
+from workers.store.heartbeats import problem, store_away
 from workers.store.nodes import DesiredRow
 from workers.store.power_store import Batch, PowerStore
 from workers.store.slurm_view import SnapshotReader
@@ -98,7 +98,7 @@ class Engine:
         if self._store_away_until:
             return self._store_state
         if self._is_without_tokens():
-            return "the token service is away"
+            return problem("the token service is away; look at the log of the worker tokens")
         pending = f"{len(self._state.nodes)} nodes pending"
         if dry := self._settings.dry_groups:
             pending = f"DRY RUN of {', '.join(dry)}: nothing is done; {pending}"
@@ -106,7 +106,7 @@ class Engine:
             pending += "; suspends wait for a snapshot of Slurm"
         sick = [c for c in self._clouds.values() if c.away or c.health.actions_away]
         away = [f"{c.name}: {c.away or 'calls fail'}" for c in sick]
-        return f"{pending}; away: {', '.join(away)}" if away else pending
+        return problem(f"{pending}; away: {', '.join(away)}") if away else pending
 
     def turn(self) -> None:
         """One turn; waits at most _IDLE seconds for something to happen."""

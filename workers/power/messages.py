@@ -135,6 +135,7 @@ def outcomes(node: PendingNode, finish: Finish, now: int) -> tuple[RequestEvent,
 def _outcome(node: PendingNode, request: Pending, finish: Finish, now: int) -> RequestEvent:
     row, desired = node.row, request.command.desired
     agrees = request.id == row.request_id if desired is Desired.BAKED else desired is row.desired
+    agrees = agrees and not node.is_overtaken
     transition, cause = finish.transition if agrees else Transition.SUPERSEDED, finish.cause
     if transition is Transition.SUPERSEDED:
         cause = Cause("superseded", f"generation {row.generation} wants the node {row.desired}")

@@ -7,7 +7,6 @@ it ran out: an older listing, or one of changes only, may not show what has happ
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 
-from schemas.commands import Desired
 from schemas.events import Cause, CloudAction, Transition
 from workers.clouds.actions import CREATE, FIND_IMAGE, NEEDS_ROOM
 from workers.clouds.decide import Decision, Fail, Settled, Wait, decide
@@ -102,7 +101,7 @@ def _without_deciding(node: PendingNode, cloud: CloudSituation, now: float) -> S
         return ParkNode(cloud.health.away, cloud.health.rest(now))
     if isinstance(node.phase, Decided):
         return node.phase.step
-    if node.row.desired is Desired.BAKED and node.is_overtaken:
+    if node.is_overtaken:
         return Finish(Transition.COMPLETED, None, None)
     return None
 

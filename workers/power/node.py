@@ -22,6 +22,8 @@ from workers.store.nodes import DesiredRow
 from workers.store.requests import RoundKey
 
 DONE = "done"
+# Only their own request may carry these out.
+_OF_OPERATORS = frozenset({Desired.BAKED, Desired.GONE, Desired.READY})
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +124,11 @@ class PendingNode:
 
     @property
     def is_overtaken(self) -> bool:
-        """Whether a later bake is wanted, which waits elsewhere: what waits here is superseded."""
-        return self.row.desired is Desired.BAKED and self.baking is None
+        """Whether an operator wants something later that waits elsewhere, or has ended.
+
+        What waits here is superseded: it must neither power the node off, delete it nor bake it.
+        """
+        return self.row.desired in _OF_OPERATORS and self.request is None
 
     @property
     def is_calling(self) -> bool:

@@ -11,7 +11,16 @@ from workers.broker import topology
 from workers.broker.delivery import Delivery
 from workers.config.settings import Settings
 from workers.power import intake, messages
-from workers.power.admit import FIRST_TIER, LATER_TIER, TAKE, Admission, End, Park, admit
+from workers.power.admit import (
+    FIRST_TIER,
+    LATER_TIER,
+    TAKE,
+    Admission,
+    End,
+    Park,
+    admit,
+    is_expired_boot,
+)
 from workers.power.intake import Pending
 from workers.power.node import PendingNode, joined
 from workers.power.publisher import Publisher
@@ -121,7 +130,12 @@ class Reception:
 
     def _admissions(self, now: int) -> list[tuple[Pending, Admission]]:
         commands = [request.command for request in self.arrived]
-        asks_slurm = any(command.is_slurms_power_off for command in commands)
+        asks_slurm = any(
+            request.rested
+            or request.command.is_slurms_power_off
+            or is_expired_boot(request.command, now)
+            for request in self.arrived
+        )
         slurm = self.snapshots.view() if asks_slurm else None
         ahead = self.settings.power.clock_ahead
         if max(command.generation for command in commands) > now + CLOCKS_DIFFER:

@@ -32,7 +32,8 @@ class Runtime:
     """A running worker process with its metrics; its name is unique among all workers.
 
     SIGTERM and SIGINT set `stop`. The worker sets `state`: one line for `lamplighter status`,
-    which also shows the problem of `link`, the worker's connection to the broker.
+    which also shows the problem of `link`, the worker's connection to the broker. A state made by
+    `heartbeats.problem` is wrong there; `trouble` is asked at each heartbeat, for the same.
     """
 
     settings: Settings
@@ -43,12 +44,16 @@ class Runtime:
     state: str = "starting"
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
     link: Link | None = None
+    trouble: Callable[[], str | None] = lambda: None
 
     @property
     def status(self) -> str:
-        """One line for `lamplighter status`: the link's problem, if there is one, and the state."""
-        problem = self.link.problem if self.link else None
-        return f"{heartbeats.PROBLEM}{problem}; {self.state}" if problem else self.state
+        """One line for `lamplighter status`: the problems of the link and the role, and the state."""
+        link = self.link.problem if self.link else None
+        problem = "; ".join(filter(None, (link, self.trouble())))
+        if not problem:
+            return self.state
+        return heartbeats.problem(f"{problem}; {self.state.removeprefix(heartbeats.PROBLEM)}")
 
     def lose_store(self, error: Exception, event: str = "store_away") -> None:
         """Say that the store cannot be used, and why; the log says the same reason once."""
@@ -104,7 +109,7 @@ def declare_topology(run: Runtime) -> None:
     starting = run.state
 
     def tell(problem: str) -> None:
-        run.state = f"{heartbeats.PROBLEM}{problem}"
+        run.state = heartbeats.problem(problem)
 
     declare_until_stopped(run.settings, f"{run.name} topology", run.stop.wait, tell)
     run.state = starting

@@ -147,6 +147,7 @@ def repair_request(
         jobs=tuple(WaitingJob(job) for job in jobs) if kind is Kind.RESUME else (),
         origin=origin,
         note=f"{why}: {found.action.drift}; {found.words}",
+        repair=True,
     )
 
 

@@ -29,6 +29,7 @@ from workers.resync.snapshot_intake import SnapshotIntake
 from workers.resync.survey import Survey, survey
 from workers.store import snapshots
 from workers.store.database import STORE_ERRORS, reading
+from workers.store.heartbeats import problem
 
 _IDLE = 0.2
 _STORE_RETRY = 1.0
@@ -156,10 +157,11 @@ class ResyncWorker:
             self._notified_stale = None
             return
         text = f"no snapshot for {newest.age:.0f} s" if newest else "no snapshot has been received"
-        self._state = f"{text}: nothing is repaired"
         generation = newest.generation if newest else 0
-        early = time.monotonic() - self._started < self._settings.stale_after
-        if self._notified_stale == generation or (newest is None and early):
+        early = newest is None and time.monotonic() - self._started < self._settings.stale_after
+        state = f"{text}: nothing is repaired"
+        self._state = state if early else problem(state)
+        if self._notified_stale == generation or early:
             return
         self._log.error("no_snapshot", message=text, remedy=notices.NO_SNAPSHOT)
         self._notify([notices.no_snapshot(self._settings.cluster, generation, text)])

@@ -21,6 +21,7 @@ from workers.slurm.metrics import SlurmMetrics
 from workers.slurm.node_updates import NodeUpdates
 from workers.slurm.scontrol import Slurm
 from workers.store.database import STORE_ERRORS
+from workers.store.heartbeats import problem
 
 # Seconds to wait for a batch, and while jobs of failed boots are followed; seconds between timers.
 _IDLE = 0.5
@@ -119,7 +120,7 @@ class Feedback:
     def _may_retry(self, error: BaseException) -> bool:
         """Whether to repeat a step after this error; logs it."""
         if isinstance(error, SlurmAwayError):
-            self._run.state = "waits for slurmctld"
+            self._run.state = problem(f"waits for slurmctld: {error}")
             self._metrics.away.inc()
             self._log.warning("slurmctld_away", error=str(error))
         elif isinstance(error, BrokerError):

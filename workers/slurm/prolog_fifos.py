@@ -11,7 +11,7 @@ import re
 import select
 import stat
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -19,7 +19,8 @@ from typing import Self
 from producers.settings import ConfigError
 
 _LINE = re.compile(rb"(wait\.(0|[1-9][0-9]{0,9})\.[1-9][0-9]{0,9}) ([\x21-\x7e]+)")
-_DOOR_BYTES = 65_536
+# What scripts may leave at the door before it is full: 250 of the longest lines, if the kernel allows it.
+_DOOR_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +48,17 @@ class PrologFifos:
         self._fds: set[int] = set()
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._door = _held(folder / "door")
-            fcntl.flock(self._door, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            for left in folder.glob("wait.*"):
-                left.unlink()
-            self._alive = _held(folder / "alive")
+            with ExitStack() as failed:
+                self._door = _held(folder / "door")
+                failed.callback(os.close, self._door)
+                fcntl.flock(self._door, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                with suppress(OSError):
+                    fcntl.fcntl(self._door, fcntl.F_SETPIPE_SZ, _DOOR_BYTES)
+                for left in folder.glob("wait.*"):
+                    left.unlink()
+                self._alive = _held(folder / "alive")
+                failed.pop_all()
         except BlockingIOError:
-            os.close(self._door)
             raise ConfigError("slurm.prolog: another slurm worker serves this folder") from None
         except OSError as error:
             raise ConfigError(
@@ -70,7 +75,10 @@ class PrologFifos:
 
     def wait(self, timeout: float | None, others: Iterable[int] = ()) -> None:
         """Wait until a script comes, one of the others is readable, or for `timeout` seconds."""
-        select.select([self._door, *others], [], [], timeout)
+        poll = select.poll()
+        for fd in (self._door, *others):
+            poll.register(fd, select.POLLIN)
+        poll.poll(None if timeout is None else timeout * 1000)
 
     def arrivals(self) -> Iterator[Arrival]:
         """The scripts that have come; lines that cannot be read are ignored: such a script goes on."""

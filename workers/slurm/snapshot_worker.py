@@ -21,6 +21,7 @@ from workers.slurm.commands import SlurmAwayError
 from workers.slurm.nodes import JobState, NodeState
 from workers.slurm.run_reporter import publish, report_changes, report_uws_jobs
 from workers.slurm.scontrol import Slurm
+from workers.store.heartbeats import problem
 
 
 def main(settings: Settings) -> int:
@@ -41,13 +42,13 @@ def main(settings: Settings) -> int:
                 report_changes(settings, slurm)
                 report_uws_jobs(settings, slurm, run.store)
             except SlurmAwayError as error:
-                run.state = "waits for slurmctld"
+                run.state = problem(f"waits for slurmctld: {error}")
                 log.warning("slurmctld_away", error=str(error))
             except (ClockError, MalformedMessageError, BrokerError) as error:
-                run.state = str(error)
+                run.state = problem(str(error))
                 log.warning("snapshot_failed", error=str(error))
             except OSError as error:
-                run.state = f"hooks.state: {error}"
+                run.state = problem(f"hooks.state: {error}")
                 log.warning("reported_runs_not_written", error=str(error))
             run.stop.wait(settings.slurm.snapshot_interval)
     return 0

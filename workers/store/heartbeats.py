@@ -34,9 +34,14 @@ class Heartbeat:
         return now - self.seen_at > SILENT_SECONDS * _NS
 
 
+def problem(state: str) -> str:
+    """The state of a worker that lacks something: it is wrong in `status`, the console and metrics."""
+    return f"{PROBLEM}{state}"
+
+
 def store_away(error: BaseException) -> str:
     """The state of a worker whose store cannot be used."""
-    return f"{PROBLEM}waits for the store: {store_problem(error)}"
+    return problem(f"waits for the store: {store_problem(error)}")
 
 
 def write(connection: sa.Connection, cluster: str, heartbeat: Heartbeat) -> None:

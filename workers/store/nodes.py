@@ -124,7 +124,8 @@ class NodeTable:
 
     def _raised(self, command: PowerCommand, now: int) -> dict[str, object]:
         # slurmctld waits for a boot until the expiry; an operator's resume has none
-        waits = command.kind is Kind.RESUME and (command.expiry or 0) >= now
+        is_slurms = command.kind is Kind.RESUME and not command.repair
+        waits = is_slurms and (command.expiry or 0) >= now
         return {
             "cluster": self._cluster,
             "node": command.node,

@@ -38,6 +38,10 @@ class SlurmView:
         """Whether Slurm, asked after that generation, counts the node as running."""
         return self.generation >= generation and self.power.get(node) is Power.ON
 
+    def is_booting(self, node: str) -> bool:
+        """Whether Slurm waits for the node to register."""
+        return self.power.get(node) is Power.POWERING_UP
+
     def wants(self, node: str, generation: int) -> bool:
         """Whether Slurm, asked after that generation, wants the node up."""
         return self.generation >= generation and self.power.get(node) in WANTED

@@ -179,8 +179,19 @@ def main(settings: Settings) -> int:
         run.registry.register(
             TokenMetrics(lambda: {c: issuer.report() for c, issuer in service.issuers.items()})
         )
+        run.trouble = lambda: trouble_of({c: one.report() for c, one in service.issuers.items()})
         service.run(run.stop)
     return 0
+
+
+def trouble_of(reports: Mapping[str, TokenReport]) -> str | None:
+    """The logins that failed, why, and the remedy; None if none did."""
+    failed = {cloud: one for cloud, one in reports.items() if one.trouble}
+    words = (
+        f"{cloud}: {one.trouble}" + (f"; {one.remedy}" if one.remedy else "")
+        for cloud, one in failed.items()
+    )
+    return f"logins fail: {', '.join(words)}" if failed else None
 
 
 def make_sources(settings: Settings, store: sa.Engine, owner: str) -> dict[str, Source]:

@@ -6,6 +6,7 @@ before a call without an answer has had its time.
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING
@@ -74,6 +75,8 @@ def requests(asks: tuple[Ask, ...]) -> tuple[Pending, ...]:
 
 def _command(ask: Ask) -> PowerCommand:
     asked = command(kind=_KINDS[ask.want], generation=MOMENT + ask.generation * 10**9)
+    if asked.kind is Kind.RESUME:  # boots that Slurm no longer waits for are not modelled
+        asked = replace(asked, expiry=_NEVER)
     return asked if ask.is_slurms else replace(asked, expiry=None)
 
 
@@ -299,7 +302,7 @@ def guarded(  # noqa: PLR0913 - all that the guard reads
     asked = next(_command(ask) for ask in asks if ask.generation == wanted)
     if asked.kind is Kind.SUSPEND and asked.expiry is not None:
         asked = replace(asked, expiry=1 if late else _NEVER)
-    request = pending(asked) if present else None
+    request = pending(asked, since=time.monotonic()) if present else None
     guard = Guard(
         _Rows(now), _Snapshots(slurm), API_TIMEOUT, decided, request, is_reboot=action == REBOOT
     )
