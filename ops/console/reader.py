@@ -104,7 +104,8 @@ class SiteReader:
             self._slurm_conf = tuple(found)
             self._snapshot_generation = generation
         enabled = self._settings.resync.enabled is not False
-        stale = enabled and received is not None and received.age > self._settings.stale_after
+        stale_after = self._settings.stale_after
+        stale = enabled and received is not None and not received.is_fresh(stale_after)
         return {
             "slurm_states": self._slurm_states,
             "slurm_conf": self._slurm_conf,

@@ -49,7 +49,7 @@ _STORED = [name for name in NodeStatus.__dataclass_fields__ if name in nodes.c a
 def node_statuses(connection: sa.Connection, settings: Settings) -> list[NodeStatus]:
     """All nodes: those of the configuration in its order, then those that only the store has."""
     query = sa.select(nodes.c.node, *(nodes.c[name] for name in _STORED)).where(
-        nodes.c.cluster == settings.cluster
+        nodes.c.cluster == settings.cluster, nodes.c.generation > 0
     )
     stored = {row[0]: dict(zip(_STORED, row[1:], strict=True)) for row in connection.execute(query)}
     for node, hold in all_holds(connection, settings.cluster).items():

@@ -67,7 +67,7 @@ def drift(session: Session, *, fix: bool, dry_run: bool, as_json: bool) -> None:
         known = drift_memory.recall(connection, settings.cluster)
     differences = conf_differences(settings, snapshot)
     age = received.age if received else 0.0
-    stale = age > settings.stale_after
+    stale = received is None or not received.is_fresh(settings.stale_after)
     found = plan(seen, known, WITHOUT_DELAY if fix else settings.resync, now)
     wanted = needing_repair(found) if fix and not stale else []
     if as_json:

@@ -160,7 +160,7 @@ def store_findings(connection: sa.Connection, settings: Settings) -> list[Findin
     """What is wrong by what the state store holds."""
     cluster, now = settings.cluster, time.time_ns()
     newest = snapshots.snapshot_age(connection, cluster)
-    stale = newest is not None and newest.age > settings.stale_after
+    stale = newest is not None and not newest.is_fresh(settings.stale_after)
     ends = overview.refresh_token_expiries(connection)
     drifts = drift_memory.recall(connection, cluster).values()
     powers = overview.node_powers(connection, cluster).values()
@@ -238,7 +238,7 @@ def _read_store(connection: sa.Connection, settings: Settings) -> StoreStatus:
         nodes=_node_groups(connection, cluster),
         out_of_service=out_of_service(connection, cluster),
         on_hold=list(all_holds(connection, cluster).values()),
-        slurm=SnapshotStatus(newest.age, newest.age > settings.stale_after, drifts)
+        slurm=SnapshotStatus(newest.age, not newest.is_fresh(settings.stale_after), drifts)
         if newest
         else None,
         images=list(by_group(connection, cluster).values()),
@@ -248,7 +248,7 @@ def _read_store(connection: sa.Connection, settings: Settings) -> StoreStatus:
 
 def _node_groups(connection: sa.Connection, cluster: str) -> list[NodeGroup]:
     query = sa.select(nodes.c.desired, nodes.c.observed, nodes.c.node).where(
-        nodes.c.cluster == cluster
+        nodes.c.cluster == cluster, nodes.c.generation > 0
     )
     groups: dict[tuple[str, str | None], list[str]] = {}
     for desired, observed, node in connection.execute(query):

@@ -26,11 +26,13 @@ from workers.power import messages
 from workers.power.intake import DeliveryHistory, Pending
 from workers.power.node import PendingNode
 from workers.power.steps import Finish
+from workers.slurm.node_memory import requested_states
 from workers.store import holds
 from workers.store.database import open_store
 from workers.store.holds import Hold
 from workers.store.lease_owner import Lease, Owner
 from workers.store.nodes import DesiredRow, NodeTable
+from workers.store.overview import node_powers
 from workers.store.power_store import Accepted, Batch, NodeEnd, PowerStore
 from workers.store.tables import nodes
 
@@ -88,10 +90,10 @@ class Store:
         with self.engine.begin() as connection:
             self.table(owner).release(connection, names)
 
-    def renew(self, owner: Owner, seconds: float = LEASE) -> None:
+    def renew(self, owner: Owner, *names: str, seconds: float = LEASE) -> None:
         with self.engine.begin() as connection:
             how = self.lease(owner, seconds=seconds)
-            NodeTable(self.engine, self.cluster, how).renew(connection)
+            NodeTable(self.engine, self.cluster, how).renew(connection, names or ["node1"])
 
     def observed(self, node: str = "node1") -> tuple[str | None, str | None, int | None]:
         columns = nodes.c.server_id, nodes.c.observed, nodes.c.observed_at
@@ -167,7 +169,7 @@ def test_a_thousand_nodes_are_accepted_read_renewed_and_released_at_once(store: 
     rows = store.accept(owner, *many)
     assert {row.lease_owner for row in rows.values()} == {owner.name}
     assert len(rows) == 1200
-    store.renew(owner)
+    store.renew(owner, *rows)
     store.release(owner, *rows)
     with store.engine.begin() as connection:
         after = store.table(owner).read(connection, list(rows))
@@ -208,7 +210,7 @@ def test_accepting_again_and_renewing_extend_a_lease(store: Store) -> None:
     owner = store.owner()
     store.accept(owner, RESUME, lease=10)
     assert store.accept(owner, RESUME, lease=30)["node1"].lease_left > 20
-    store.renew(owner, 90)
+    store.renew(owner, seconds=90)
     assert store.read().lease_left > 60
 
 
@@ -219,6 +221,15 @@ def test_renewing_does_not_take_back_a_lease_that_another_worker_has_taken(store
     store.accept(second, RESUME)
     store.renew(first)
     assert store.read().lease_owner == second.name
+
+
+def test_a_lease_that_was_not_given_up_ends_while_others_are_renewed(store: Store) -> None:
+    """Its release was lost with the store: nobody works on the node, and it must not seem so for ever."""
+    owner = store.owner()
+    store.accept(owner, RESUME, command("node2"), lease=0.05)
+    until(lambda: store.read().lease_left < 0, 10.0, "the lease's end", interval=0.01)
+    store.renew(owner, "node2")
+    assert store.read().lease_left < 0 < store.read("node2").lease_left
 
 
 def test_only_the_owner_can_give_a_lease_up(store: Store) -> None:
@@ -288,15 +299,25 @@ def test_observations_are_kept_and_the_last_known_server_too(store: Store) -> No
     assert store.read().server_id == "id-1"
 
 
-def test_the_newest_power_off_that_waits_is_kept_where_the_node_has_a_row(store: Store) -> None:
+def test_the_newest_power_off_that_waits_is_kept_also_before_the_nodes_first_request(
+    store: Store,
+) -> None:
+    """Or an older resume that comes after it would boot the node."""
     worker = store.worker()
     later = replace(SUSPEND, generation=SUSPEND.generation + 1)
-    worker.note_power_offs([SUSPEND])  # no row yet: the next rest notes it
-    store.accept(store.owner(), RESUME)
-    assert store.read().off_asked == 0
     for asked in ([later, SUSPEND], [SUSPEND], []):
         worker.note_power_offs(asked)
         assert store.read().off_asked == later.generation
+    row = store.accept(store.owner(), RESUME)["node1"]
+    assert (row.desired, row.generation) == (Desired.UP, RESUME.generation)
+    assert row.off_asked == later.generation
+
+
+def test_a_power_off_that_waits_is_no_request_of_the_node_to_anybody_else(store: Store) -> None:
+    store.worker().note_power_offs([SUSPEND])
+    with store.engine.begin() as connection:
+        assert node_powers(connection, store.cluster) == {}
+        assert requested_states(connection, store.cluster, ["node1"]) == {}
 
 
 def accepted(worker: PowerStore, *asked: Pending) -> Mapping[str, DesiredRow]:
@@ -328,7 +349,7 @@ def test_a_late_request_learns_the_actions_of_the_one_that_raised_the_state(stor
 def test_how_long_a_round_has_waited_is_known_to_the_worker_that_goes_on(store: Store) -> None:
     first, second, request = store.worker(), store.worker(), pending(RESUME)
     assert first.accept([request], [], NOW).waited == {request.key: 0.0}
-    first.renew({request.key: 12.3456})
+    first.renew([], {request.key: 12.3456})
     assert second.accept([request], [], NOW).waited == {request.key: 12.345}
     first.commit(Batch(waited={request.key: 40.0}), NOW)
     again = pending(RESUME, DeliveryHistory(round=2))
@@ -339,7 +360,7 @@ def test_how_long_a_round_has_waited_is_known_to_the_worker_that_goes_on(store: 
 def test_an_action_starts_the_patience_of_its_round_again(store: Store) -> None:
     worker, request = store.worker(), pending(RESUME)
     accepted(worker, request)
-    worker.renew({request.key: 40.0})
+    worker.renew([], {request.key: 40.0})
     worker.commit(Batch(actions={request.key: (ACTION,)}), NOW)
     assert worker.accept([request], [], NOW).waited == {request.key: 0.0}
 
@@ -442,6 +463,27 @@ def test_an_older_suspend_than_the_boot_that_is_due_changes_nothing(store: Store
     store.accept(owner, UP_3)
     store.accept(owner, DOWN_2)
     assert boots(store) == (True, UP_3.generation, 0)
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+def test_slurm_waits_for_a_boot_after_its_last_power_off_also_if_that_was_not_acted_upon(
+    store: Store, order: tuple[int, ...]
+) -> None:
+    """It was late, and waited for a snapshot or was superseded by one; the first boot is under way."""
+    worker, owner = store.worker(), store.owner()
+    for number in order:
+        if number == 1:
+            worker.note_power_offs([DOWN_2])
+        else:
+            store.accept(owner, (UP_1, DOWN_2, UP_3)[number])
+        if number == 0:
+            boots_under(store, UP_1)
+    assert store.read().generation == UP_3.generation
+    assert store.read().boot_due
+    boots_under(store, UP_3)
+    assert not store.read().boot_due
+    store.accept(owner, UP_5)
+    assert not store.read().boot_due
 
 
 @pytest.mark.parametrize(
@@ -796,7 +838,7 @@ def test_workers_that_share_nodes_never_wait_in_a_circle(store: Store) -> None:
                 for name in chosen
             ]
             rows = accepted(worker, *asked)
-            worker.renew({request.key: 1.0 for request in rng.sample(asked, 40)})
+            worker.renew([], {request.key: 1.0 for request in rng.sample(asked, 40)})
             some = rng.sample(asked, 40)
             batch = Batch(
                 actions={request.key: (ACTION,) for request in some},

@@ -222,6 +222,42 @@ def test_a_condemned_stray_is_deleted_by_its_id_and_a_nodes_server_never(
     assert "main2" in power_cloud.servers()
 
 
+def test_a_condemned_stray_stays_while_its_node_may_run_a_job_or_is_held(
+    bench: PowerBench, power_cloud: SimCloud
+) -> None:
+    """Its node was moved to another cloud, or taken out of lamplighter.toml, while it was in use."""
+    tags = {"lamplighter_cluster": CLUSTER, "lamplighter_node": "old1"}
+    (stray,) = power_cloud.add_servers([ServerSpec(name="old1", metadata=tags)])
+
+    def shows(*known: SlurmNode) -> None:
+        before = power_cloud.counts().get("list_detail", 0)
+        nodes = (*(SlurmNode(node, OUT) for node in NODES), *known)
+        with bench.store.begin() as connection:
+            drift_memory.remember(
+                connection, CLUSTER, [DriftMemory(stray.id, Drift.STRAY, 1, repairs=1)]
+            )
+            taken = Snapshot(CLUSTER, time.time_ns(), CORRELATION, "host", nodes)
+            assert snapshots.keep_snapshot(connection, taken)
+        until(lambda: power_cloud.counts().get("list_detail", 0) > before, 20, "a listing")
+
+    for state in (LIT, "MIXED+CLOUD", "IDLE+CLOUD+POWERING_DOWN", "DOWN+CLOUD"):
+        shows(SlurmNode("old1", state))
+    with bench.store.begin() as connection:
+        holds.place(connection, CLUSTER, [Hold("old1", "odd", "me", 1)])
+    shows(SlurmNode("old1", OUT))
+    with bench.store.begin() as connection:
+        holds.lift(connection, CLUSTER, ["old1"])
+        row = {"cluster": CLUSTER, "node": "old1", "desired": "up", "request_id": "r"}
+        newer = time.time_ns() + 600 * NS
+        connection.execute(sa.insert(tables.nodes).values(**row, generation=newer))
+    shows(SlurmNode("old1", OUT))
+    assert power_cloud.counts().get("delete", 0) == 0
+    with bench.store.begin() as connection:
+        connection.execute(sa.update(tables.nodes).values(generation=1))
+    shows(SlurmNode("old1", OUT))
+    until(lambda: "old1" not in power_cloud.servers(), 20, "the stray to be deleted")
+
+
 def test_a_condemned_second_server_is_deleted_and_the_nodes_own_never(
     open_power_bench: Callable[..., PowerBench], power_cloud: SimCloud
 ) -> None:

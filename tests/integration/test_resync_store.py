@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import sqlalchemy as sa
 
 from schemas.commands import Desired, Kind
 from schemas.server import NetworkAddress, Server
@@ -21,7 +22,7 @@ from workers.resync.drift_memory import DriftMemory
 from workers.resync.plan import needing_repair, next_memories, plan, repair_request
 from workers.resync.survey import Survey, survey
 from workers.slurm.node_memory import Due, NodeMemory, remember
-from workers.store import holds, snapshots
+from workers.store import holds, snapshots, tables
 from workers.store.database import open_store, reading
 from workers.store.holds import Hold
 from workers.store.lease_owner import Lease, Owner
@@ -32,8 +33,6 @@ from workers.store.snapshots import StoredListing
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-    import sqlalchemy as sa
 
     from workers.config.settings import Settings
 
@@ -124,6 +123,31 @@ ADDRESSES = (NetworkAddress("private", "10.0.0.1"),)
 
 def server(node: str, status: str, **more: Any) -> Server:  # noqa: ANN401 - its fields'
     return Server(id=f"id-{node}", name=node, status=status, **more)
+
+
+def test_a_snapshot_from_before_the_stores_clock_was_set_back_is_not_fresh(
+    store: sa.Engine, scene: Scene
+) -> None:
+    """It would stay fresh for as long as the step, and nodes would be powered off by what it says."""
+    reader = SnapshotReader(store, CLUSTER, enabled=True, stale_after=60.0)
+
+    def is_fresh() -> bool:
+        view = reader.view()
+        assert view is not None
+        return view.fresh
+
+    old = scene.snapshot()
+    with store.begin() as connection:
+        assert snapshots.keep_snapshot(connection, old)
+    assert is_fresh()
+    with store.begin() as connection:
+        later = tables.snapshots.c.received_at + 30_000
+        connection.execute(sa.update(tables.snapshots).values(received_at=later))
+    assert not is_fresh()
+    with store.begin() as connection:
+        new = replace(old, generation=old.generation + 1)
+        assert snapshots.keep_snapshot(connection, new)
+    assert is_fresh()
 
 
 def test_only_a_newer_snapshot_is_stored_with_its_age_by_the_stores_clock(

@@ -133,6 +133,18 @@ def test_the_first_listing_is_whole_and_the_next_of_what_changed_since_its_answe
     assert (driver.view.whole_as_of, driver.view.as_of) == (first.asked, second.asked)
 
 
+def test_a_cloud_that_is_listed_often_is_still_listed_in_full_each_ten_minutes(
+    driver: CloudDriver, posted: queue.Queue[CloudEvent]
+) -> None:
+    """A change that listings of changes have missed must not stay unseen while the cloud is busy."""
+    assert listed(driver, posted).whole
+    driver.view.whole_as_of -= 500
+    assert not listed(driver, posted).whole
+    driver.view.whole_as_of -= 101
+    assert listed(driver, posted).whole
+    assert not listed(driver, posted).whole
+
+
 def test_a_whole_listing_is_made_when_it_is_ordered_and_again_until_it_succeeds(
     driver: CloudDriver, lister: SlowLister, posted: queue.Queue[CloudEvent]
 ) -> None:

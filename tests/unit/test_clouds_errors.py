@@ -126,6 +126,7 @@ NO_ROOM_WORDS = [
     ),
     ("quota", "PortLimitExceeded"),
     ("quota", "OverQuota"),
+    ("quota", "Quota dépassé: 10 sur 10"),
     ("quota", "Volume quota limit of 10 reached"),
     ("no_valid_host", "No valid backend was found. No weighed backends available"),
     ("no_addresses", "No available fixed IPs on network 4711"),

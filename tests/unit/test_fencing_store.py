@@ -127,6 +127,7 @@ class Real:
             booted=self._rank(row.booted),
             boot_from=self._rank(row.boot_from),
             held=row.held is not None,
+            off_asked=self._rank(row.off_asked),
         )
 
     def _rank(self, generation: int) -> int:
@@ -148,6 +149,7 @@ ACTIONS = [
     "accept",
     "accept",
     "accept",
+    "parks",
     "finish",
     "renew",
     "release",
@@ -161,12 +163,12 @@ ACTIONS = [
 ]
 
 
-def step(rng: random.Random, model: Store, real: Real) -> tuple[str, Store]:  # noqa: C901, PLR0912
+def step(rng: random.Random, model: Store, real: Real) -> tuple[str, Store]:  # noqa: C901, PLR0912, PLR0915
     """Do one thing to both; return its name and what the model has become."""
     worker, number = rng.randrange(2), rng.randrange(len(real.asks))
     generation = real.asks[number].generation
     what = rng.choice(ACTIONS)
-    if model.generation == 0:
+    if model.generation == 0 and what != "parks":
         what = "accept"
     of_worker, request = real.workers[worker], real.requests[number]
     match what:
@@ -174,6 +176,10 @@ def step(rng: random.Random, model: Store, real: Real) -> tuple[str, Store]:  # 
             if model.outcomes[number] is None:
                 model = stores.accept(model, real.asks, number, worker)
             of_worker.accept([request], [], MOMENT)
+        case "parks":
+            model = stores.note_power_off(model, real.asks, real.asks[number])
+            if request.command.is_slurms_power_off:
+                of_worker.note_power_offs([request.command])
         case "finish":
             positions = range(len(real.asks))
             held = tuple(sorted(rng.sample(positions, rng.choice([0, 1, 2]))))
@@ -185,7 +191,7 @@ def step(rng: random.Random, model: Store, real: Real) -> tuple[str, Store]:  # 
             model = finished or model
         case "renew":
             model = stores.renew(model, worker)
-            of_worker.renew({})
+            of_worker.renew(["node1"], {})
         case "release":
             model = stores.release(model, worker)
             of_worker.commit(Batch(released={"node1"}), MOMENT)

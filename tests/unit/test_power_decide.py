@@ -56,7 +56,7 @@ VERIFY_RESIZE      here              here              here          confirmResi
 ERROR              reboot            reboot            delete        os-stop           os-stop           delete       delete         delete         delete     here              server_state      server_state
 UNKNOWN            server_state      server_state      server_state  server_state      server_state      delete       server_state   server_state   delete     here              server_state      server_state
 none               server_missing    server_missing    create        here              here              here         create         create         here       server_missing    server_missing    server_missing
-two                ambiguous_server  ambiguous_server  delete        ambiguous_server  ambiguous_server  delete       delete         delete         delete     ambiguous_server  ambiguous_server  ambiguous_server
+two                ambiguous_server  ambiguous_server  ambiguous_server  ambiguous_server  ambiguous_server  delete       delete         delete         delete     ambiguous_server  ambiguous_server  ambiguous_server
 """
 _HEAD, *_ROWS = [line.split() for line in TABLE.strip().splitlines()]
 CASES = [
@@ -334,6 +334,7 @@ VIEWS = st.builds(
     deleted=st.dictionaries(st.sampled_from(["a", "b"]), st.integers(1, 5)),
     waited=st.floats(0.0, 1000.0),
     ours=st.frozensets(st.sampled_from(["a", "b"])),
+    own_id=st.none() | st.sampled_from(["a", "b", "c"]),
     trouble=st.one_of(st.none(), st.just(Cause("server_error", "it broke"))),
     image_id=st.none() | st.just("image"),
     recovered=st.booleans(),
@@ -380,6 +381,46 @@ def test_only_servers_of_ours_are_deleted_and_for_a_resume_only_broken_or_surplu
             if want is Desired.UP:
                 broken = server.status == "ERROR" or server.task == "deleting"
                 assert broken or len(seen.servers) > 1
+
+
+MAY_HAVE_A_JOB = {*STATUSES, *actions.PASSING, "odd"} - actions.NO_JOB
+
+
+@pytest.mark.parametrize("own", ["id-1", "id-2", "id-3", None])
+@pytest.mark.parametrize("status", sorted(MAY_HAVE_A_JOB))
+def test_a_node_that_stays_up_loses_no_server_that_a_job_can_be_on(
+    own: str | None, status: str
+) -> None:
+    """Not the node's own, nor another: a late creation registers under the node's name too."""
+    first, second = servers("two")
+    both = first, replace(second, status=status)
+    for want in (Desired.UP, Desired.ADOPTED):
+        for shown in (both, both[::-1]):
+            for waited in (1.0, FOREVER):
+                seen = view(shown, own_id=own, waited=waited)
+                assert said(decide(want, seen, limits("delete"))) == "ambiguous_server"
+
+
+@pytest.mark.parametrize("status", sorted(actions.NO_JOB))
+def test_a_surplus_server_without_a_job_is_deleted_for_a_resume(status: str) -> None:
+    first, second = servers("two")
+    for idle, other in ((first, second), (second, first)):
+        shown = replace(idle, status=status), other
+        for own in (first.id, second.id, None):
+            act = decide(Desired.UP, view(shown, own_id=own), limits("delete"))
+            assert act == Act(DELETE, idle.id)
+
+
+def test_of_two_servers_that_boot_the_nodes_own_is_kept() -> None:
+    shown = tuple(replace(one, status="BUILD") for one in servers("two"))
+    for own, other in (("id-1", "id-2"), ("id-2", "id-1")):
+        assert decide(Desired.UP, view(shown, own_id=own), limits("delete")) == Act(DELETE, other)
+
+
+def test_a_server_that_is_being_deleted_is_never_the_one_to_keep() -> None:
+    first, second = servers("two")
+    seen = view((replace(first, task="deleting"), second), own_id=first.id, waited=FOREVER)
+    assert decide(Desired.UP, seen, limits("delete")) == Act(DELETE, first.id)
 
 
 @given(VIEWS, LIMITED)

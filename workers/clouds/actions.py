@@ -51,6 +51,9 @@ PASSING = frozenset(
     {"BUILD", "REBOOT", "HARD_REBOOT", "MIGRATING", "PASSWORD", "REBUILD", "RESIZE"}
 )
 
+# Statuses in which no job can run on a server; in each other one its guest may still be there.
+NO_JOB = frozenset({"BUILD", "SHUTOFF", "SHELVED", "SHELVED_OFFLOADED", "ERROR"})
+
 _UP: Mapping[str, str] = {
     "ACTIVE": HERE,
     # the guest runs; the operator decides whether its new size stays

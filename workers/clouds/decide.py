@@ -29,6 +29,7 @@ from workers.clouds.actions import (
     Strategy,
 )
 from workers.clouds.errors import cause_in
+from workers.clouds.strays import best_first, may_have_job
 from workers.config.groups import GroupSettings
 
 # The error classes of failed actions; the others share one.
@@ -52,6 +53,7 @@ class NodeView:
         deleted: how often this round has deleted each server, by id.
         waited: seconds from the last successful call, or from acceptance, to the listing's request.
         ours: the ids of the servers that carry our tags, or that we created: they may be deleted.
+        own_id: of the server that was acted on last for the node; None if it is unknown.
         trouble: what was wrong with a server that this round has deleted.
         image_id: the image that this request has made, once it is ready.
         recovered: whether this round has tried to reboot the server out of ERROR.
@@ -63,6 +65,7 @@ class NodeView:
     calls: Mapping[str, int]
     waited: float
     ours: frozenset[str] = field(default_factory=frozenset)
+    own_id: str | None = None
     deleted: Mapping[str, int] = field(default_factory=dict)
     trouble: Cause | None = None
     image_id: str | None = None
@@ -112,7 +115,8 @@ def decide(desired: Desired, view: NodeView, group: GroupSettings) -> Decision:
     """What to do about a node now."""
     if not view.servers:
         return _without_server(desired, view, group)
-    server, *surplus = _best_first(view)
+    several = len(view.servers) > 1
+    server, *surplus = best_first(view.servers, view.own_id) if several else view.servers
     if surplus:
         return _with_surplus(desired, view, group, surplus)
     action = _actions(desired, view, group).get(server.status)
@@ -192,23 +196,20 @@ def _without_server(desired: Desired, view: NodeView, group: GroupSettings) -> D
     return Act(CREATE, "")
 
 
-def _best_first(view: NodeView) -> list[Server]:
-    """The one to keep first: it runs, or soon will; then the oldest by id."""
-    return sorted(view.servers, key=lambda s: (s.status != "ACTIVE", s.status == "ERROR", s.id))
-
-
 def _with_surplus(
     desired: Desired, view: NodeView, group: GroupSettings, surplus: list[Server]
 ) -> Decision:
-    """A creation whose answer was lost may have been made twice; a deletion may be lost half-way."""
+    """A creation was made twice, or a deletion lost half-way; a job can be on either that stays up."""
     over = view.waited > group.stop_timeout
     may_delete = group.strategy == "delete" or desired in {Desired.READY, Desired.GONE}
     if may_delete and view.fresh:
+        stays = desired in {Desired.UP, Desired.ADOPTED}
+        spared = [server for server in surplus if stays and may_have_job(server)]
         for server in surplus:
-            due = over or server.task != DELETING
+            due = server not in spared and (over or server.task != DELETING)
             if due and server.id in view.ours and view.deleted.get(server.id, 0) < group.boots:
                 return Act(DELETE, server.id)
-        if not over:
+        if not (over or spared):
             return Wait(group.stop_timeout)
     ids = ", ".join(sorted(server.id for server in view.servers))
     return _fail(view, "ambiguous_server", f"several servers are this node's: {ids}; keep one")

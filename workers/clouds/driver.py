@@ -201,14 +201,16 @@ class CloudDriver:
     # -- listings
 
     def list(self, interval: float, next_in: float) -> None:
-        """List what changed, or everything after a long pause or after `list_whole_next`.
+        """List what changed; or everything, after `list_whole_next` and each ten minutes.
+
+        A listing of changes may miss one, and only one of everything heals that.
 
         Args:
             interval: seconds between two listings, usually.
             next_in: seconds until the next one; ignored where the cloud wants fewer listings.
         """
         now = time.monotonic()
-        whole = self._whole_next or now - self.view.as_of > _WHOLE_AFTER
+        whole = self._whole_next or now - self.view.whole_as_of > _WHOLE_AFTER
         self.listing_now, self._whole_next = True, False
         usual = self.limiter.interval(interval)
         self._usual_listing, self._interval = now + usual, usual

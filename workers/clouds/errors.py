@@ -135,7 +135,7 @@ _WORDS: tuple[tuple[re.Pattern[str], str, str], ...] = tuple(
         (r"insufficient compute resources|no weighed backends", "no_valid_host", ""),
         (r"\bno (more |free |available )*(fixed )?ip(s\b| address)", "no_addresses", ""),
         (r"zero fixed ips", "no_addresses", ""),
-        (r"over ?quota|quota\b.*(exceed|limit|reached)|(exceed|reach).*quota", "quota", ""),
+        (r"over ?quota|\bquotas?\b", "quota", ""),  # in any language
         (r"maximum .*number of .*exceeded|(?<!rate )limit ?exceeded", "quota", ""),
         (
             r"multiple .*networks? (matches )?found",

@@ -1,10 +1,29 @@
-"""Which servers are ours but not the server of a node. Pure."""
+"""Which servers are ours but not the server of a node, and on which a job can be. Pure."""
 
 from collections.abc import Iterable
 
 from schemas.server import Server
-from workers.clouds.actions import Strategy
+from workers.clouds.actions import DELETING, NO_JOB, Strategy
 from workers.config.settings import Settings
+
+
+def may_have_job(server: Server) -> bool:
+    """Whether a job can be on a server that bears a node's name."""
+    return server.status not in NO_JOB and server.task != DELETING
+
+
+def best_first(servers: Iterable[Server], own_id: str | None) -> list[Server]:
+    """The one to keep first: a job can be on it; it is the node's own; it runs; the first by id."""
+    return sorted(
+        servers,
+        key=lambda s: (
+            not may_have_job(s),
+            s.task == DELETING or s.status == "ERROR",
+            s.id != own_id,
+            s.status != "ACTIVE",
+            s.id,
+        ),
+    )
 
 
 def is_stray(settings: Settings, cloud: str, server: Server) -> bool:

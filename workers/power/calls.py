@@ -104,7 +104,7 @@ class Guard:
         """Refuse to reboot a server on which a job may run.
 
         It may have booted since slurmctld's call where the call came late, or waits here for long: an
-        earlier request may have booted it, or a worker that was killed before it could say so.
+        earlier request may have booted it.
         """
         if slurm.has_registered(row.node, row.generation):
             raise NotWantedError("Slurm counts the node as running", earlier)
@@ -116,10 +116,6 @@ class Guard:
         ):
             return
         since = max(row.generation, self.rebooted or 0)
-        if request is not None and request.rested:
-            # what another worker called before may take effect until then
-            waited = time.monotonic() - request.since - self.api_timeout
-            since = max(since, time.time_ns() - int(waited * 1e9))
         if not (slurm.fresh and slurm.generation > since):
             raise _unconfirmed("no snapshot of Slurm since the last boot has come", earlier)
 

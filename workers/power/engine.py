@@ -232,7 +232,7 @@ class Engine:
             return
         if now >= self._next_renewal:
             self._next_renewal = now + self._settings.power.lease / 4
-            self._store.renew(self._state.waited(now))
+            self._store.renew(nodes, self._state.waited(now))
         for node in list(nodes.values()):
             if any(now - r.since > self._settings.power.hold for r in node.requests):
                 self._steps.park(node, _HELD_LONG, LATER_TIER)

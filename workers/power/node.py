@@ -176,6 +176,7 @@ class PendingNode:
             calls=Counter(action.action for action in made if action.result == DONE),
             waited=as_of - self.patient_since,
             ours=ours,
+            own_id=self.row.server_id,
             deleted=Counter(a.server_id for a in made if a.action == DELETE and a.result == DONE),
             trouble=self.trouble,
             image_id=self.image_id,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from schemas.errors import MalformedMessageError
-from schemas.events import Cause
+from schemas.events import Cause, Transition
 from workers.broker import topology
 from workers.broker.delivery import Delivery
 from workers.config.settings import Settings
@@ -33,6 +33,12 @@ from workers.store.slurm_view import SnapshotReader
 # Suspends of one turn, which then takes a fraction of a second.
 _SUSPENDS = 200
 HELD_ELSEWHERE = Cause("lease_held", "another worker acts on this node")
+
+
+def _is_unused_off(request: Pending, how: Admission) -> bool:
+    """Whether Slurm asks to power a node off, and that waits, or ends because Slurm wants it up."""
+    ended = isinstance(how, End) and how.transition is Transition.SUPERSEDED
+    return request.command.is_slurms_power_off and (ended or isinstance(how, Park))
 
 
 def on_hold(reason: str) -> Cause:
@@ -114,9 +120,8 @@ class Reception:
             ],
             now,
         )
-        waiting = [r.command for r, admission in admissions if isinstance(admission, Park)]
-        if waiting:
-            self.store.note_power_offs(waiting)
+        if offs := [request.command for request, how in admissions if _is_unused_off(request, how)]:
+            self.store.note_power_offs(offs)
         self.arrived.clear()
         ends = iter(accepted.ends)
         for request, admission in admissions:

@@ -4,20 +4,22 @@ The resync worker compares the two; it needs neither a cloud's client nor a toke
 """
 
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 
 from schemas.server import Server
 from workers.clouds.actions import DELETE
 from workers.clouds.driver import CloudDriver
 from workers.clouds.nova_requests import Call
-from workers.clouds.strays import is_stray, is_surplus
+from workers.clouds.strays import is_stray, is_surplus, may_have_job
 from workers.config.settings import Settings
 from workers.power.calls import NotWantedError
+from workers.process.doubling import doubled
 from workers.store.slurm_view import SnapshotReader
 
 _NS = 1_000_000_000
+_LONGEST_REPEAT = 3600.0
 
 
 @dataclass(slots=True)
@@ -31,6 +33,8 @@ class SnapshotListings:
     snapshots: SnapshotReader
     clouds: Mapping[str, CloudDriver]
     _generation: int = 0
+    # how often each server was deleted, and monotonic seconds before which it is not again
+    _deleted: dict[str, tuple[int, float]] = field(default_factory=dict)
 
     def keep(self) -> None:
         """Keep the listings that a snapshot asked for and that have come."""
@@ -57,9 +61,18 @@ class SnapshotListings:
         servers = cloud.view.servers
         self.snapshots.keep(cloud.name, self._generation, asked_at, servers)
         cloud.ordered = None
-        condemned = self.snapshots.condemned()
+        self._delete(cloud, servers)
+
+    def _delete(self, cloud: CloudDriver, servers: Sequence[Server]) -> None:
+        """Delete what the resync worker has condemned; again at growing intervals."""
+        condemned, now = self.snapshots.condemned(), time.monotonic()
+        self._deleted = {key: past for key, past in self._deleted.items() if key in condemned}
         for server in servers if condemned else ():
-            if server.id in condemned and self._may_delete(cloud, server):
+            tries, not_before = self._deleted.get(server.id, (0, 0.0))
+            due = server.id in condemned and now >= not_before
+            if due and self._may_delete(cloud, server):
+                rest = doubled(self.settings.resync.repeat_after, tries + 1, _LONGEST_REPEAT)
+                self._deleted[server.id] = tries + 1, now + rest
                 call = Call(DELETE, server.id, server.node or server.name, group="")
                 cloud.call(call, partial(self._guard, cloud, server))
 
@@ -69,13 +82,21 @@ class SnapshotListings:
         if self.settings.is_dry(node):
             return False
         if is_stray(self.settings, cloud.name, server):
-            return True
+            return self._is_unused(node)
         own = self.snapshots.own_server(node)
         found = cloud.view.find(node, own)
-        return is_surplus(self.settings, cloud.name, server, own, found)
+        if not is_surplus(self.settings, cloud.name, server, own, found):
+            return False
+        own_runs = any(one.id == own and one.status == "ACTIVE" for one in found)
+        return (own_runs and not may_have_job(server)) or self._is_unused(node)
+
+    def _is_unused(self, node: str) -> bool:
+        return self.snapshots.is_unused(node, self.settings.nodes)
 
     def _guard(self, cloud: CloudDriver, server: Server) -> None:
-        """Runs on the caller's thread: a worker may have begun to use a surplus server."""
-        is_nobodys = is_stray(self.settings, cloud.name, server)
-        if not is_nobodys and self.snapshots.own_server(server.node or "") in {None, server.id}:
+        """Runs on the caller's thread: a worker may have begun to use the node, or a job to run on it."""
+        node, is_nobodys = server.node or "", is_stray(self.settings, cloud.name, server)
+        if not is_nobodys and self.snapshots.own_server(node) in {None, server.id}:
             raise NotWantedError("the node is acted on now", 0)
+        if (is_nobodys or may_have_job(server)) and not self._is_unused(node):
+            raise NotWantedError("a job may be on the node, or it is acted on or held", 0)

@@ -196,7 +196,7 @@ class EngineState:
         calling = [node for node in self.nodes.values() if node.is_calling]
         done, self.batch, self.agenda = self.batch, Batch(), Agenda()
         self.batch.actions, self.batch.booted = done.actions, done.booted
-        self.batch.unsettled = done.unsettled
+        self.batch.unsettled, self.batch.released = done.unsettled, done.released
         for forgotten in (self.nodes, self.by_cloud, self.finished):
             forgotten.clear()
         for node in calling:

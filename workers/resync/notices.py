@@ -103,5 +103,5 @@ def _details(found: FoundDrift) -> Mapping[str, str]:
 
 def _remedy(found: FoundDrift) -> str:
     if found.action.step is RepairStep.DELETE:
-        return "none is needed: it is deleted, because resync.delete_strays is set"
+        return "none is needed: it is deleted once no job can be on it: resync.delete_strays is set"
     return _REMEDIES.get(found.action.drift, "lamplighter release, after the maintenance")

@@ -12,18 +12,19 @@ from schemas.server import Server
 from schemas.snapshot import Power, SlurmNode, Snapshot
 from workers.clouds.actions import Strategy
 from workers.clouds.servers import ServerView
-from workers.clouds.strays import is_stray, is_surplus
+from workers.clouds.strays import is_stray, is_surplus, may_have_job
 from workers.config.settings import Settings
 from workers.resync.drift import ComparedNode, ServerState, server_state
 from workers.store import snapshots
 from workers.store.holds import Hold, all_holds
 from workers.store.leases import is_leased
+from workers.store.slurm_view import has_lost_most
 from workers.store.snapshots import StoredListing
 from workers.store.tables import RETURN, feedback, nodes, requests
 
 # An open request may never end: the broker's disk was lost, or the store was restored from a backup.
 _LONGEST_REQUEST = 3600 * 10**9
-# So many nodes may disappear at once without doubt about the listing.
+# So many servers may disappear at once without doubt about the listing.
 _FEW = 3
 
 
@@ -141,9 +142,7 @@ def _absent(settings: Settings, slurm: Mapping[str, SlurmNode]) -> Power | None:
 
     Nothing, if Slurm has lost most of its nodes at once: its configuration may be a mistake.
     """
-    missing = sum(name not in slurm for name in settings.nodes)
-    lost_most = missing > _FEW and missing * 2 > len(settings.nodes)
-    return Power.UNKNOWN if lost_most else None
+    return Power.UNKNOWN if has_lost_most(settings.nodes, slurm) else None
 
 
 def _surplus(settings: Settings, compared: Iterable[SurveyedNode]) -> Iterable[tuple[str, Server]]:
@@ -155,7 +154,7 @@ def _surplus(settings: Settings, compared: Iterable[SurveyedNode]) -> Iterable[t
         cloud = _cloud_of(settings, node.node)
         for server in node.servers:
             # a job can run on either of two servers that bear its node's name
-            is_safe = known.power is Power.OFF or (own_runs and server.status != "ACTIVE")
+            is_safe = known.power is Power.OFF or (own_runs and not may_have_job(server))
             if is_safe and is_surplus(settings, cloud, server, node.own_id, node.servers):
                 yield cloud, server
 
@@ -174,7 +173,7 @@ def _rows(connection: sa.Connection, cluster: str) -> Mapping[str, sa.Row[Any]]:
         sa.func.coalesce(nodes.c.observed_at, 0).label("observed_at"),
         is_leased(connection).label("leased"),
     )
-    rows = connection.execute(query.where(nodes.c.cluster == cluster))
+    rows = connection.execute(query.where(nodes.c.cluster == cluster, nodes.c.generation > 0))
     return {row.node: row for row in rows}
 
 

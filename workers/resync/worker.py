@@ -153,10 +153,12 @@ class ResyncWorker:
         """Notify once if the newest snapshot is too old: nothing is repaired then."""
         with reading(self._run.store) as connection:
             newest = snapshots.snapshot_age(connection, self._settings.cluster)
-        if newest is not None and newest.age <= self._settings.stale_after:
+        if newest is not None and newest.is_fresh(self._settings.stale_after):
             self._notified_stale = None
             return
         text = f"no snapshot for {newest.age:.0f} s" if newest else "no snapshot has been received"
+        if newest and newest.age < 0:
+            text = "the store's clock was set back, and no snapshot has been received since"
         generation = newest.generation if newest else 0
         early = newest is None and time.monotonic() - self._started < self._settings.stale_after
         state = f"{text}: nothing is repaired"

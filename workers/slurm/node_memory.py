@@ -67,7 +67,7 @@ def requested_states(
     found: dict[str, RequestedState] = {}
     for chunk in batched(names):
         query = sa.select(nodes.c.node, nodes.c.desired, nodes.c.generation, leased).where(
-            nodes.c.cluster == cluster, nodes.c.node.in_(chunk)
+            nodes.c.cluster == cluster, nodes.c.node.in_(chunk), nodes.c.generation > 0
         )
         for node, desired, generation, has_lease in connection.execute(query):
             found[node] = RequestedState(

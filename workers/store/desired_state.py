@@ -12,7 +12,8 @@ def raised(dialect: str) -> sa.Insert:
 
     slurmctld resumes only a node that it holds to be powered down, and then ignores a slurmd whose
     boot is older than its request (facts of Slurm 22.05 to 24.11): a server that still runs, because
-    a suspend was late or lost, must boot. A second resume of a boot that is under way needs no other.
+    a suspend was late or lost, must boot. A second resume of a boot that is under way needs no other, unless
+    slurmctld has asked in between to power the node off.
     """
     statement = insert(dialect, nodes)
     new = statement.excluded
@@ -20,6 +21,8 @@ def raised(dialect: str) -> sa.Insert:
         nodes.c.desired == str(Desired.UP),
         nodes.c.reached < nodes.c.generation,
         nodes.c.boot_from > 0,
+        # slurmctld has not asked since to power the node off
+        nodes.c.boot_from >= nodes.c.off_asked,
     )
     keeps = sa.or_(new.boot_from == 0, same_boot)
     return statement.on_conflict_do_update(
@@ -29,6 +32,27 @@ def raised(dialect: str) -> sa.Insert:
             **{name: new[name] for name in ("desired", "generation", "request_id")},
         },
         where=new.generation > nodes.c.generation,
+    )
+
+
+def off_asked(dialect: str, cluster: str) -> sa.Insert:
+    """Note Slurm's request to power each node (parameter `which`) off: its generation is `value`.
+
+    A node that had no request yet gets a row of generation 0, which any request raises.
+    """
+    statement = insert(dialect, nodes).values(
+        cluster=cluster,
+        node=sa.bindparam("which"),
+        desired=str(Desired.DOWN),
+        generation=0,
+        request_id="",
+        off_asked=sa.bindparam("value", type_=sa.BigInteger),
+    )
+    new = statement.excluded
+    return statement.on_conflict_do_update(
+        index_elements=[nodes.c.cluster, nodes.c.node],
+        set_={"off_asked": new.off_asked},
+        where=new.off_asked > nodes.c.off_asked,
     )
 
 

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from schemas.commands import Desired, Kind, PowerCommand
 from workers.store.database import among, store_clock
-from workers.store.desired_state import missed_suspends, observed, raised, set_higher
+from workers.store.desired_state import missed_suspends, observed, off_asked, raised, set_higher
 from workers.store.lease_owner import Lease
 from workers.store.tables import holds, nodes
 
@@ -29,7 +29,7 @@ class DesiredRow:
         held: why the node is on hold, or None.
         booted: the generation under which a call last booted the node.
         boot_from: slurmctld waits for a boot under this generation or a later one.
-        off_asked: the generation of Slurm's newest request to power it off that waited for a snapshot.
+        off_asked: the generation of Slurm's newest request to power it off that was not acted upon.
         boot_due: whether the node must boot before slurmctld takes it, though its server may run.
     """
 
@@ -72,8 +72,10 @@ class NodeTable:
         self._mine = nodes.c.lease_owner == lease.owner.name
         self._lasts_until = clock + int(lease.seconds * 1000)
         self._settled = clock + int(lease.settling * 1000)
-        columns = "booted", "reached", "off_asked"
-        self._higher = {column: set_higher(cluster, column) for column in columns}
+        self._higher = {
+            **{column: set_higher(cluster, column) for column in ("booted", "reached")},
+            "off_asked": off_asked(dialect, cluster),
+        }
         self._seen = observed(cluster)
         on_hold = sa.and_(holds.c.cluster == nodes.c.cluster, holds.c.node == nodes.c.node)
         self._read = (
@@ -117,10 +119,15 @@ class NodeTable:
         self._update(connection, names, free, taken)
         return self.read(connection, names)
 
-    def note_power_offs(self, connection: sa.Connection, commands: Iterable[PowerCommand]) -> None:
-        """Note Slurm's requests to power nodes off that wait for a snapshot: no older one may boot them."""
+    def note_power_offs(self, connection: sa.Connection, commands: Sequence[PowerCommand]) -> None:
+        """Note Slurm's requests to power nodes off that are not acted upon now.
+
+        They wait for a snapshot, or have ended because Slurm has taken the node back. No older request
+        may boot the node, and a boot that a newer one waits for is one after them.
+        """
         in_order = sorted(commands, key=lambda command: command.generation)
         self._set_each(connection, "off_asked", {one.node: one.generation for one in in_order})
+        self._note_missed_suspends(connection, in_order)
 
     def _raised(self, command: PowerCommand, now: int) -> dict[str, object]:
         # slurmctld waits for a boot until the expiry; an operator's resume has none
@@ -184,11 +191,9 @@ class NodeTable:
         """
         return self.read(connection, self._lock(connection, self._these, names))
 
-    def renew(self, connection: sa.Connection) -> None:
-        """Extend all leases of ours; one that another worker has taken stays taken."""
-        ours = sa.and_(nodes.c.cluster == self._cluster, self._mine)
-        self._lock(connection, ours)
-        connection.execute(sa.update(nodes).where(ours).values(lease_until=self._lasts_until))
+    def renew(self, connection: sa.Connection, names: Iterable[str]) -> None:
+        """Extend our leases of these nodes; one that another worker has taken stays taken."""
+        self._update(connection, names, self._mine, {"lease_until": self._lasts_until})
 
     def release(self, connection: sa.Connection, names: Iterable[str]) -> None:
         """Give leases up."""

@@ -36,7 +36,8 @@ def node_powers(connection: sa.Connection, cluster: str) -> dict[str, NodePower]
     busy = {request.node for request in open_requests(connection, cluster)}
     columns = nodes.c.node, nodes.c.desired, nodes.c.observed, nodes.c.generation
     found: dict[str, NodePower] = {}
-    for row in connection.execute(sa.select(*columns).where(nodes.c.cluster == cluster)):
+    asked = nodes.c.cluster == cluster, nodes.c.generation > 0
+    for row in connection.execute(sa.select(*columns).where(*asked)):
         state = power_state(row.desired, row.observed, busy=row.node in busy)
         found[row.node] = NodePower(row.node, state, *row[1:])
     return found

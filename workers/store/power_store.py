@@ -1,6 +1,6 @@
 """The power worker's transactions: each is one commit for many nodes. Every method is safe to repeat."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
@@ -139,7 +139,7 @@ class PowerStore:
         return Accepted(rows, ended, actions, {key: w for key, (_, w) in progress.items()}, fixed)
 
     def note_power_offs(self, commands: Sequence[PowerCommand]) -> None:
-        """Note Slurm's requests to power nodes off that wait for a snapshot."""
+        """Note Slurm's requests to power nodes off that are not acted upon now."""
         with self._store.begin() as connection:
             self._nodes.note_power_offs(connection, commands)
 
@@ -168,10 +168,13 @@ class PowerStore:
             found = group_images.by_group(connection, self._cluster).get(group)
         return None if found is None else found.image_id
 
-    def renew(self, waited: Mapping[RoundKey, float]) -> None:
-        """Extend our leases, and keep how long rounds have waited, in seconds."""
+    def renew(self, names: Iterable[str], waited: Mapping[RoundKey, float]) -> None:
+        """Extend our leases of these nodes, and keep how long rounds have waited, in seconds.
+
+        A lease of another node is one that we failed to give up: it ends by itself.
+        """
         with self._store.begin() as connection:
-            self._nodes.renew(connection)
+            self._nodes.renew(connection, names)
             rounds.keep_waited(connection, self._cluster, waited)
 
     def commit(self, batch: Batch, now: int) -> Committed:

@@ -1,6 +1,6 @@
 """Slurm's snapshots in the store, as a power worker uses them, and the listings that they ask for."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
@@ -16,6 +16,14 @@ from workers.store.tables import STRAY, SURPLUS, drifts, holds, nodes
 _NS_PER_MS = 1_000_000
 # What Slurm shows of a node that it wants up.
 WANTED = frozenset({Power.ON, Power.POWERING_UP, Power.SET_DOWN})
+# So many nodes may be missing at once without doubt about slurm.conf.
+_FEW = 3
+
+
+def has_lost_most(configured: Collection[str], shown: Collection[str]) -> bool:
+    """Whether a snapshot lacks most of the configured nodes: slurm.conf may be a mistake."""
+    missing = sum(node not in shown for node in configured)
+    return missing > _FEW and missing * 2 > len(configured)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +53,12 @@ class SlurmView:
     def wants(self, node: str, generation: int) -> bool:
         """Whether Slurm, asked after that generation, wants the node up."""
         return self.generation >= generation and self.power.get(node) in WANTED
+
+    def is_off(self, node: str, configured: Collection[str]) -> bool:
+        """Whether no job can be on the node: it is powered off, or Slurm does not know it."""
+        if node in self.power:
+            return self.power[node] is Power.OFF
+        return bool(self.power) and not has_lost_most(configured, self.power)
 
 
 class SnapshotReader:
@@ -92,7 +106,7 @@ class SnapshotReader:
         return replace(
             newest,
             confirmed=newest.generation > trusted_from,
-            fresh=received.age <= self._stale_after,
+            fresh=received.is_fresh(self._stale_after),
         )
 
     def has_registered(self, node: str, generation: int) -> bool:
@@ -143,6 +157,21 @@ class SnapshotReader:
                 sa.not_(on_hold),
             )
             return connection.scalar(query)
+
+    def is_unused(self, node: str, configured: Collection[str]) -> bool:
+        """Whether no job can be on any server of the node, and nobody acts on it or holds it.
+
+        By a fresh snapshot that was taken after the node's newest request. `configured`: all nodes.
+        """
+        slurm = self.view()
+        if slurm is None or not slurm.fresh or not slurm.is_off(node, configured):
+            return False
+        with reading(self._store) as connection:
+            held = holds.c.cluster == self._cluster, holds.c.node == node
+            in_use = sa.or_(is_leased(connection), nodes.c.generation > slurm.generation)
+            used = nodes.c.cluster == self._cluster, nodes.c.node == node, in_use
+            query = sa.select(sa.or_(sa.exists().where(*held), sa.exists().where(*used)))
+            return not connection.scalar(query)
 
     def _trust(self, connection: sa.Connection) -> int:
         """From when on (ns since the epoch) a snapshot must be taken to confirm the store."""

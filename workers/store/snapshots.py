@@ -15,13 +15,23 @@ from schemas.snapshot import Snapshot, parse_snapshot
 from workers.store.database import store_clock, upsert
 from workers.store.tables import listings, snapshots
 
+# Seconds by which a clock may be set back unnoticed, as time servers do it.
+_UNNOTICED = 1.0
+
 
 @dataclass(frozen=True, slots=True)
 class SnapshotAge:
-    """The generation of the newest snapshot, and its age in seconds by the store's clock."""
+    """The generation of the newest snapshot, and its age in seconds by the store's clock.
+
+    The age is below 0 if the store's clock was set back since: nobody knows then how old it is.
+    """
 
     generation: int
     age: float
+
+    def is_fresh(self, stale_after: float) -> bool:
+        """Whether it came at most so many seconds ago."""
+        return 0 <= self.age <= stale_after
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +69,10 @@ def snapshot_age(connection: sa.Connection, cluster: str) -> SnapshotAge | None:
     now = store_clock(connection.dialect.name)
     columns = snapshots.c.generation, now - snapshots.c.received_at
     row = connection.execute(sa.select(*columns).where(snapshots.c.cluster == cluster)).first()
-    return None if row is None else SnapshotAge(row[0], max(row[1], 0) / 1000)
+    if row is None:
+        return None
+    age = row[1] / 1000
+    return SnapshotAge(row[0], age if age < -_UNNOTICED else max(age, 0.0))
 
 
 def newest(connection: sa.Connection, cluster: str) -> Snapshot | None:

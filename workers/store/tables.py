@@ -29,7 +29,8 @@ nodes = _state(
     # The generation that was reached last, and the one under which a call last booted the node;
     # slurmctld waits for a boot under generation `boot_from` or a later one.
     *bigint("reached", "booted", "boot_from", default="0"),
-    # The generation of Slurm's newest request to power the node off that waited for a snapshot.
+    # The generation of Slurm's newest request to power the node off that waited for a snapshot, or
+    # ended because Slurm wants the node up. Where it is the only one, `generation` is 0.
     *bigint("off_asked", default="0"),
 )
 

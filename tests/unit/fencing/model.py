@@ -142,12 +142,13 @@ class Model:
         slurm = state.slurm if self.rules.snapshots else "none"
         match reality.admission(self.asks, number, slurm, late=state.late):
             case Park():
-                noted = stores.note_power_off(state.store, self.asks[number].generation)
+                noted = stores.note_power_off(state.store, self.asks, self.asks[number])
                 name = f"{name}, which parks it: no newer snapshot has come"
                 return Step(name, state._replace(store=noted))
             case End(transition):
                 ended = ((number, str(transition)),)
-                state = state._replace(store=stores.fix(state.store, ended))
+                noted = stores.note_power_off(state.store, self.asks, self.asks[number])
+                state = state._replace(store=stores.fix(noted, ended))
                 return Step(f"{name}, which ends it", _end(state, number, worker))
         store = stores.accept(
             state.store, self.asks, number, worker, death_shows=self.rules.death_shows

@@ -40,7 +40,7 @@ class Store(NamedTuple):
         outcomes: by request; None while its round is open.
         reached, booted, boot_from: generations, as in the row.
         held: whether the node is on hold.
-        off_asked: of Slurm's newest request to power the node off that waited for a snapshot.
+        off_asked: of Slurm's newest request to power the node off that was not acted upon.
     """
 
     generation: int
@@ -60,10 +60,12 @@ class Store(NamedTuple):
         return self.booted < self.boot_from
 
 
-def note_power_off(store: Store, generation: int) -> Store:
-    """Note a request to power the node off that waits for a snapshot; only where there is a row."""
-    asked = max(store.off_asked, generation) if store.generation else store.off_asked
-    return store._replace(off_asked=asked)
+def note_power_off(store: Store, asks: tuple[Ask, ...], ask: Ask) -> Store:
+    """Note Slurm's request to power the node off that waits for a snapshot, or ended by one."""
+    if ask.want is not Desired.DOWN or not ask.is_slurms:
+        return store
+    store = store._replace(off_asked=max(store.off_asked, ask.generation))
+    return _miss(store, asks, ask)
 
 
 def empty(requests: int) -> Store:
@@ -88,9 +90,18 @@ def _raise(store: Store, asks: tuple[Ask, ...], ask: Ask) -> Store:
     is_open = store.reached < store.generation
     if ask.generation > store.generation:
         waits = ask.want is Desired.UP and ask.is_slurms
-        if waits and not (is_up and is_open and store.boot_from):
+        if waits and not (
+            is_up and is_open and store.boot_from and store.boot_from >= store.off_asked
+        ):
             store = store._replace(boot_from=ask.generation)
         return store._replace(generation=ask.generation)
+    return _miss(store, asks, ask)
+
+
+def _miss(store: Store, asks: tuple[Ask, ...], ask: Ask) -> Store:
+    """A suspend that a resume has overtaken: the boot that is due is one after it."""
+    is_up = _wanted(store, asks) is Desired.UP
+    is_open = store.reached < store.generation
     is_missed = ask.want is Desired.DOWN and ask.is_slurms and ask.generation < store.generation
     if is_missed and is_up and is_open and 1 <= store.boot_from <= ask.generation:
         store = store._replace(boot_from=ask.generation)
