@@ -6,20 +6,23 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 
+import msgspec
 import requests
 
 from producers.call import expand
 from storm.evidence import (
     Beats,
+    Command,
     DeadLetter,
     Evidence,
     HookCall,
-    Injected,
     PoweredOn,
     QueueSeen,
     ServerSeen,
     Step,
 )
+from storm.faults.carrier import Faults
+from storm.jobs import Jobs
 from storm.site import Site
 from tests.testbed.cluster import VHOST
 
@@ -32,6 +35,21 @@ _DOWN = re.compile(
     r"|powering down node (?P<other>\S+))"
 )
 _AT_ONCE = 0.5
+_SUSPENDING = re.compile(
+    r"^\[(?P<at>[^\]]+)\] POWER: power_save: pid \d+ suspending nodes (?P<nodes>\S+)"
+)
+_STARTED = re.compile(r"^\[(?P<at>[^\]]+)\] slurmctld version \S+ started on cluster")
+# A job can be 7, an array's task 7_1(9), a part of a heterogeneous one 7+1(8).
+_GAVE_UP = re.compile(
+    r"(?P<cancelled>REQUEST_KILL_JOB) JobId=(?P<one>[\d_]+)"
+    r"|_job_complete: JobId=(?P<other>[\d_]+)\S* (?P<status>W(?:EXITSTATUS [1-9]|TERMSIG )\d*)"
+    r"|(?P<limit>Time limit exhausted) for JobId=(?P<third>[\d_]+)"
+)
+# As Python writes it; as our logs do, in JSON; and as Python ends when it cannot go on.
+_TRACEBACK = re.compile(
+    r'Traceback \(most recent call last\)|"exception": ?\[\{|Fatal Python error'
+)
+_COMMAND = re.compile(r"^(\d+\.\d{3}) (\d+\.\d{3}) (.+): -?\d+$")
 
 
 def hook_calls(lines: Iterable[str]) -> Iterator[HookCall]:
@@ -41,16 +59,18 @@ def hook_calls(lines: Iterable[str]) -> Iterator[HookCall]:
         pid, what, at, *words = line.split()
         if what == "begin":
             if pid in begun:
-                yield _call(*begun[pid], None)
+                yield _call(*begun[pid])
             begun[pid] = float(at), words[0], words[1]
         elif pid in begun:
-            yield _call(*begun.pop(pid), int(words[0]))
+            yield _call(*begun.pop(pid), int(words[0]), float(at))
     for call in begun.values():
-        yield _call(*call, None)
+        yield _call(*call)
 
 
-def _call(began: float, kind: str, hostlist: str, status: int | None) -> HookCall:
-    return HookCall(kind, tuple(expand(hostlist)), began, status)
+def _call(
+    began: float, kind: str, hostlist: str, status: int | None = None, ended: float | None = None
+) -> HookCall:
+    return HookCall(kind, tuple(expand(hostlist)), began, status, ended)
 
 
 def steps(lines: Iterable[str]) -> Iterator[Step]:
@@ -73,6 +93,8 @@ def steps(lines: Iterable[str]) -> Iterator[Step]:
             time=datetime.fromisoformat(event["time"]).timestamp(),
             origin=_origin(data),
             error=(data.get("cause") or {}).get("error"),
+            asked=int(event.get("generation", 0)) / 1e9,
+            server=data.get("server_id"),
         )
 
 
@@ -80,7 +102,8 @@ def _origin(data: dict[str, str | None]) -> str | None:
     sender = data.get("sender")
     if sender is None:
         return None
-    return "hook" if sender.endswith(("hook", "relay")) else "other"
+    role = sender.rpartition("-")[2]
+    return "hook" if role == "relay" else role
 
 
 def beats(folder: Path) -> Iterator[Beats]:
@@ -108,23 +131,54 @@ def set_down(log: str) -> Iterator[tuple[str, float]]:
                 yield node, at
 
 
+def suspending(log: str) -> Iterator[tuple[str, float]]:
+    """The nodes for which slurmctld has called SuspendProgram, by its log."""
+    for line in log.splitlines():
+        if found := _SUSPENDING.match(line):
+            at = datetime.fromisoformat(found["at"]).timestamp()
+            yield from ((node, at) for node in expand(found["nodes"]))
+
+
+def ctld_starts(log: str) -> Iterator[float]:
+    """When slurmctld has started, by its log."""
+    for line in log.splitlines():
+        if found := _STARTED.match(line):
+            yield datetime.fromisoformat(found["at"]).timestamp()
+
+
+def gave_up(log: str) -> dict[str, str]:
+    """The jobs that were cancelled, ended with an error or at their limit; with slurmctld's words."""
+    return {
+        found["one"] or found["other"] or found["third"]: (
+            found["cancelled"] or found["status"] or found["limit"]
+        )
+        for found in _GAVE_UP.finditer(log)
+    }
+
+
+def commands(log: str) -> Iterator[Command]:
+    """The operator's commands; see storm/site.py."""
+    for line in log.splitlines():
+        if found := _COMMAND.match(line):
+            yield Command(tuple(found[3].split()), float(found[1]), float(found[2]))
+
+
 def tracebacks(files: Iterable[Path]) -> Iterator[str]:
     """The places of tracebacks in logs."""
     for path in files:
         for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1):
-            if "Traceback (most recent call last)" in line:
+            if _TRACEBACK.search(line):
                 yield f"{path}:{number}"
 
 
 def collect(
     site: Site,
-    *,
-    injected: Iterable[Injected],
-    outside: Iterable[tuple[str, float]],
+    faults: Faults,
+    jobs: Jobs,
     memory: dict[str, tuple[float, ...]],
     unsettled: Iterable[str],
 ) -> Evidence:
-    """Everything, once all is at rest."""
+    """Everything, once all is at rest; also kept as `evidence.json`, to be checked again."""
     cloud = site.simulated
     ledger = cloud.ledger()
     names = {entry.server_id: entry.name for entry in ledger}
@@ -134,7 +188,8 @@ def collect(
     drift = json.loads(site.operator("drift", "--json").stdout or "{}")
     letters = site.operator("dead-letters", "list", "--json").stdout.splitlines()
     logs = [*site.folder.glob("*.log"), site.slurm.conf_dir / "hooks.log"]
-    return Evidence(
+    ctld_log = site.slurm.log.read_text(errors="replace")
+    seen = Evidence(
         calls=tuple(hook_calls(site.hook_calls.read_text().splitlines())),
         steps=tuple(steps(exported.stdout.splitlines())),
         ledger=tuple(
@@ -149,9 +204,9 @@ def collect(
         ),
         queues=tuple(queues(site)),
         letters=tuple(map(_letter, map(json.loads, letters))),
-        injected=tuple(injected),
-        outside=tuple(outside),
-        set_down=tuple(set_down(site.slurm.log.read_text(errors="replace"))),
+        injected=tuple(faults.injected),
+        outside=tuple(faults.cut_power),
+        set_down=tuple(set_down(ctld_log)),
         reboots=tuple(
             (names.get(call.server_id, call.server), call.at)
             for call in cloud.call_counts().action_calls
@@ -162,8 +217,15 @@ def collect(
         verify=(verified.returncode, verified.stdout + verified.stderr),
         tracebacks=tuple(tracebacks(path for path in logs if path.exists())),
         memory=memory,
-        unsettled=tuple(unsettled),
+        unsettled=(*unsettled, *faults.hung),
+        batch=tuple(jobs.batch),
+        suspending=tuple(suspending(ctld_log)),
+        ctld_starts=tuple(ctld_starts(ctld_log)),
+        gave_up=gave_up(ctld_log),
+        commands=tuple(commands((site.folder / "operator.log").read_text())),
     )
+    (site.folder / "evidence.json").write_bytes(msgspec.json.encode(seen))
+    return seen
 
 
 def _letter(letter: dict[str, str]) -> DeadLetter:

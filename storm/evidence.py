@@ -11,17 +11,41 @@ class HookCall:
         kind: resume, suspend or resume-fail.
         nodes: the names in its hostlist.
         status: the exit status; None if it did not end under the eyes of its caller.
+        ended: when it ended; None if its caller did not see it.
     """
 
     kind: str
     nodes: tuple[str, ...]
     began: float
     status: int | None
+    ended: float | None = None
+
+
+@dataclass(frozen=True)
+class BatchJob:
+    """A batch job that slurmctld has taken.
+
+    Attributes:
+        tasks: of which each shows its end; an array's have their number after `_`.
+        nodes: how many nodes must show it.
+        submitted: when slurmctld had taken it.
+    """
+
+    tasks: tuple[str, ...]
+    nodes: int
+    submitted: float
 
 
 @dataclass(frozen=True)
 class Step:
-    """A record of the audit about a request."""
+    """A record of the audit about a request; `time` is of the workers' clock.
+
+    Attributes:
+        origin: `hook`, `operator`, `resync` or another sender; None if the record names none.
+        error: the class of the error that it names.
+        asked: the time in its generation, by the sender's clock.
+        server: the server that it names.
+    """
 
     request_id: str
     round: int
@@ -31,6 +55,17 @@ class Step:
     time: float
     origin: str | None = None
     error: str | None = None
+    asked: float = 0.0
+    server: str | None = None
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command of Lamplighter that the storm's operator gave: its words, and when it ran."""
+
+    words: tuple[str, ...]
+    began: float
+    ended: float
 
 
 @dataclass(frozen=True)
@@ -89,12 +124,17 @@ class DeadLetter:
 
 @dataclass(frozen=True)
 class Injected:
-    """A fault that the storm itself has carried out, by the names of its plan."""
+    """A fault that the storm itself has carried out, by the names of its plan.
+
+    Attributes:
+        made: False if it failed; it may have been in force all the same.
+    """
 
     kind: str
     target: str
     began: float
     ended: float
+    made: bool = True
 
 
 @dataclass(frozen=True)
@@ -105,6 +145,11 @@ class Evidence:
         injected: the storm's own record of its faults.
         set_down: node and time at which Slurm was told by us that a node is down.
         reboots: node and time of calls that reboot a server.
+        suspending: node and time at which slurmctld said that it calls SuspendProgram for it.
+        ctld_starts: when slurmctld said that it has started.
+        batch: batch jobs that must end.
+        gave_up: jobs that, by slurmctld's log, were cancelled or ended with an error; and its words.
+        commands: what the storm's operator did.
         states: Slurm's states of each node at the end.
         named: nodes that `lamplighter drift` names at the end.
         verify: exit code and words of `lamplighter audit verify`.
@@ -123,9 +168,14 @@ class Evidence:
     outside: tuple[tuple[str, float], ...] = ()
     set_down: tuple[tuple[str, float], ...] = ()
     reboots: tuple[tuple[str, float], ...] = ()
+    suspending: tuple[tuple[str, float], ...] = ()
+    ctld_starts: tuple[float, ...] = ()
+    batch: tuple[BatchJob, ...] = ()
+    gave_up: dict[str, str] = field(default_factory=dict)
+    commands: tuple[Command, ...] = ()
     states: dict[str, frozenset[str]] = field(default_factory=dict)
     named: frozenset[str] = frozenset()
-    verify: tuple[int, str] = (0, "")
+    verify: tuple[int, str] = (1, "it was not run")
     tracebacks: tuple[str, ...] = ()
     memory: dict[str, tuple[float, ...]] = field(default_factory=dict)
     unsettled: tuple[str, ...] = ()

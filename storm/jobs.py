@@ -2,18 +2,21 @@
 
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
+from storm.evidence import BatchJob
 from storm.plan import PlannedJob
 from tests.testbed.processes import MINIMAL_ENVIRONMENT
 from tests.testbed.slurm import PrivateSlurm
 
 # No process is started for a beat: many jobs run on few cores.
 _BEAT = """#!/bin/bash
-file={beats}/$SLURM_JOB_ID.$SLURMD_NODENAME.$EPOCHREALTIME
+job=${{SLURM_ARRAY_JOB_ID:+${{SLURM_ARRAY_JOB_ID}}_$SLURM_ARRAY_TASK_ID}}
+file={beats}/${{job:-$SLURM_JOB_ID}}.$SLURMD_NODENAME.$EPOCHREALTIME
 say() {{ echo "$1 $EPOCHREALTIME" >>"$file"; }}
 trap 'say term; exit 143' TERM
 say begin
@@ -21,6 +24,13 @@ exec 9<> <(:)
 for ((i = 0; i < $1 * 2; i++)); do read -t 0.5 -u 9; say alive; done
 say end
 """
+_TASKS = (1, 2, 3)  # of an array
+
+
+def _asked(number: str, job: PlannedJob) -> BatchJob:
+    if job.kind == "array":
+        return BatchJob(tuple(f"{number}_{task}" for task in _TASKS), 1, time.time())
+    return BatchJob((number,), job.nodes + (job.kind == "het"), time.time())
 
 
 class Jobs:
@@ -35,6 +45,7 @@ class Jobs:
     Attributes:
         submitted: how many jobs slurmctld has taken, an array as one.
         refused: how many it could not take, because it was away.
+        batch: the batch jobs that it has taken, but for those that are cancelled.
     """
 
     def __init__(
@@ -49,6 +60,7 @@ class Jobs:
         self.beat.write_text(_BEAT.format(beats=beats))
         self.beat.chmod(0o755)
         self.submitted = self.refused = 0
+        self.batch: list[BatchJob] = []
         self._waiting: list[subprocess.Popen[bytes]] = []
         self._timers: list[threading.Timer] = []
 
@@ -66,12 +78,20 @@ class Jobs:
             case "salloc":
                 self._spawn("salloc", *many, "srun", str(self.beat), str(job.seconds))
             case "array":
-                self._batch(job, f"exec {self.beat} {job.seconds}", *many, "--array=1-3")
-            case "het":
-                all_of_them = f"exec srun --het-group=0,1 {self.beat} {job.seconds}"
                 self._batch(
-                    job, all_of_them, *many, ":", "--nodes=1", f"--partition={job.partition}"
+                    job,
+                    f"exec {self.beat} {job.seconds}",
+                    *many,
+                    f"--array={_TASKS[0]}-{_TASKS[-1]}",
                 )
+            case "het":
+                # each part says its size: otherwise srun takes the leader's for both, and fails
+                parts = (
+                    f"--het-group={part} --nodes={nodes} --ntasks={nodes} {self.beat} {job.seconds}"
+                    for part, nodes in enumerate((job.nodes, 1))
+                )
+                srun = f"exec srun {' : '.join(parts)}"
+                self._batch(job, srun, *many, ":", "--nodes=1", f"--partition={job.partition}")
             case "batch" | "unrequeueable":
                 more = ["--no-requeue"] if job.kind == "unrequeueable" else []
                 self._batch(job, f"exec {self.beat} {job.seconds}", *many, *more)
@@ -95,8 +115,10 @@ class Jobs:
             self.refused += 1
             return
         self.submitted += 1
+        number = said.strip().partition(";")[0]
+        if job.kind not in {"cancelled", "unrequeueable"}:
+            self.batch.append(_asked(number, job))
         if job.whim is not None:
-            number = said.strip().partition(";")[0]
             words = ["scontrol", "requeue"] if job.kind == "requeued" else ["scancel"]
             words.append(number)
             timer = threading.Timer(job.whim, partial(self._quietly, self._slurm.run, *words))

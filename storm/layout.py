@@ -13,14 +13,12 @@ DATABASE_DISK = 256
 _SCHEDULER = "sched_interval=3,bf_interval=3,batch_sched_delay=0"
 # Slurm's commands run by the machine's clock.
 _COMMAND = '#!/bin/sh\nunset LD_PRELOAD\nexec {program} "$@"\n'
-# A hook that is killed has this long; it takes about 0.1 s.
-_HOOK_LIVES = 0.05
 _CALLER = """#!/bin/sh
 # Runs a hook as slurmctld does, without descriptors 0 to 2, and records the call.
 calls={folder}/hook-calls
 echo "$$ begin $(/usr/bin/date +%s.%N) {kind} $1" >>$calls
-if /usr/bin/rm {folder}/kill-hook 2>/dev/null; then
-  killer="/usr/bin/timeout -s KILL {lives}"
+if /usr/bin/mv {folder}/kill-hook {folder}/kill-hook.$$ 2>/dev/null; then
+  killer="/usr/bin/timeout -s KILL $(/usr/bin/cat {folder}/kill-hook.$$)"
 fi
 /usr/bin/env {clock} $killer {program} "$1" <&- >&- 2>&-
 status=$?
@@ -59,6 +57,7 @@ def layout(nodes: int) -> ClusterPlan:
         group="boot_timeout = 25.0\nstop_timeout = 25.0\ncool_down = 5.0",
         slurm_toml='bin = "../../slurm-bin"\n'
         "return_after = 10.0\nreturn_at_most = 40.0\ngive_back_after = 30.0",
+        prolog=True,
         snapshot_interval=5.0,
         grace=4.0,
         stores=("state/state.db", "audit/audit.db"),
@@ -76,7 +75,6 @@ def hook_caller(folder: Path, kind: str, clock: Mapping[str, str]) -> str:
         folder=folder,
         kind=kind,
         clock=" ".join(f"{name}={value}" for name, value in clock.items()),
-        lives=_HOOK_LIVES,
         program=PROGRAMS / f"lamplighter-{kind}",
     )
 

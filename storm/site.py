@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
 from typing import Self
@@ -20,6 +20,7 @@ from typing import Self
 import psutil
 
 from storm.layout import DATABASE_DISK, DISKS, hook_caller, layout, slurm_command
+from storm.memory import workers_of
 from tests.testbed.broker import PrivateBroker
 from tests.testbed.broker_cluster import BrokerCluster
 from tests.testbed.cluster import ROOT, VHOST, Cluster
@@ -29,19 +30,6 @@ from tests.testbed.processes import MINIMAL_ENVIRONMENT, Child
 from tests.testbed.small_disk import SmallDisk
 from tests.testbed.stepped_clock import SteppedClock
 from workers.config.settings import Settings
-
-
-def workers_of(owner: Child | None) -> dict[str, psutil.Process]:
-    """The workers that a supervisor runs now, by the name in their process titles."""
-    found: dict[str, psutil.Process] = {}
-    if owner is None or not owner.running:
-        return found
-    with suppress(psutil.NoSuchProcess):
-        for child in psutil.Process(owner.pid).children():
-            words = " ".join(child.cmdline()).split()
-            if words[-2:-1] == ["worker"]:
-                found[words[-1]] = child
-    return found
 
 
 def _text(part: str | bytes | None) -> str:
@@ -122,9 +110,11 @@ class Site(Cluster):
         """The folder in which jobs show that they are alive."""
         return self.folder / "beats"
 
-    def kill_next_hook(self) -> None:
-        """Let the next hook be killed soon after its start."""
-        (self.folder / "kill-hook").touch()
+    def kill_next_hook(self, lives: float) -> None:
+        """Let the next hook be killed so many seconds after its start."""
+        written = self.folder / "kill-hook.new"
+        written.write_text(f"{lives:.3f}")
+        written.rename(self.folder / "kill-hook")
 
     @cached_property
     def cloud_cut(self) -> Cut:
@@ -175,7 +165,7 @@ class Site(Cluster):
 
     def operator(self, *words: str, lives: float = 120.0) -> subprocess.CompletedProcess[str]:
         """Run a command of Lamplighter; it is killed after so many seconds. Its output is kept."""
-        command = [*map(str, self._words()), *words]
+        command, began = [*map(str, self._words()), *words], time.time()
         try:
             done = subprocess.run(
                 command,
@@ -193,7 +183,8 @@ class Site(Cluster):
         shown = "" if words[:2] == ("audit", "export") else done.stdout
         with self._said, (self.folder / "operator.log").open("a") as log:
             log.write(
-                f"{time.time():.3f} {' '.join(words)}: {done.returncode}\n{shown}{done.stderr}\n"
+                f"{began:.3f} {time.time():.3f} {' '.join(words)}: {done.returncode}\n"
+                f"{shown}{done.stderr}\n"
             )
         return done
 

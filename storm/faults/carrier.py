@@ -10,7 +10,7 @@ from pathlib import Path
 
 from storm.evidence import Injected
 from storm.faults import cloud, host, network, people, processes
-from storm.faults.hit import DoesNotEndError, Fault, Hit
+from storm.faults.hit import DoesNotEndError, Fault, Hit, NothingHitError
 from storm.plan import PlannedFault
 from storm.site import Site
 
@@ -38,9 +38,9 @@ class Faults:
         site: what they hit.
         log: one JSON object a line for each beginning and end.
         chance: each fault gets a source of its own from it.
-        injected: what was carried out, with its times.
+        injected: what was carried out or tried, with its times.
         cut_power: nodes and times at which the storm itself cut a node's power.
-        failed: faults that could not be carried out, or undone, with the reason.
+        failed: faults that hit nothing, or could not be carried out or undone, with the reason.
         hung: processes that did not end when they were told to.
     """
 
@@ -86,22 +86,27 @@ class Faults:
         self.site.mend()
 
     def _carry_out(self, fault: PlannedFault, hit: Hit, part: str) -> None:
-        name, began = f"{fault.kind} {fault.target}", time.time()
+        name, began, made = f"{fault.kind} {fault.target}", time.time(), False
         self._note(name, "begins", fault.lasts)
         try:
             with FAULTS[fault.kind](hit):
                 time.sleep(fault.lasts)
         except DoesNotEndError as error:
+            made = True
             self.hung.append(f"a process does not end: {error}")
             self._note(name, f"hangs: {error}")
+        except NothingHitError as error:
+            self.failed.append(f"{name}: {error}")
+            self._note(name, f"hits nothing: {error}")
         except Exception as error:  # noqa: BLE001 - the storm goes on; the report shows it
             self.failed.append(f"{name}: {type(error).__name__}: {error}")
             self._note(name, f"failed: {error}")
         else:
+            made = True
             self._note(name, "ended")
         finally:
             # also one that failed: it may have been in force
-            self.injected.append(Injected(fault.kind, fault.target, began, time.time()))
+            self.injected.append(Injected(fault.kind, fault.target, began, time.time(), made))
             with self._lock:
                 self._busy.discard(part)
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from storm.faults.hit import Hit, at_once
+from storm.faults.hit import Hit, NothingHitError, at_once
 from tests.testbed.simcloud.effects import (
     Answer,
     Effect,
@@ -118,11 +118,12 @@ def server(hit: Hit) -> None:
     fitting = sorted(
         s.name for s in cloud.servers().values() if s.status == status and not s.task_state
     )
-    if fitting:
-        name = hit.chance.choice(fitting)
-        if hit.target == "dies":
-            hit.cuts_power_of(name)
-        cloud.set_power(name, on=hit.target == "runs")
+    if not fitting:
+        raise NothingHitError(f"no server is {status} and at rest")
+    name = hit.chance.choice(fitting)
+    if hit.target == "dies":
+        hit.cuts_power_of(name)
+    cloud.set_power(name, on=hit.target == "runs")
 
 
 @contextmanager

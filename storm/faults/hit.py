@@ -15,6 +15,10 @@ class DoesNotEndError(RuntimeError):
     """A process does not end although it was told to; the text says which."""
 
 
+class NothingHitError(RuntimeError):
+    """A fault finds nothing that it could hit; the text says what is missing."""
+
+
 @dataclass(frozen=True)
 class Hit:
     """One fault that is carried out.

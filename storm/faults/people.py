@@ -1,10 +1,9 @@
 """What people do: with slurmctld, and with Lamplighter's and Slurm's commands."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
-from storm.faults.hit import Hit
-from tests.testbed.slurm import SlurmError
+from storm.faults.hit import Hit, NothingHitError
 
 _REASON = ("--reason", "storm")
 _BRIEF = (*_REASON, "--timeout", "20s")
@@ -48,6 +47,8 @@ def slurmctld(hit: Hit) -> Iterator[None]:
         yield
         return
     try:
+        if not slurm.ctld_runs:
+            raise NothingHitError("slurmctld does not run")
         if hit.target == "kill":
             slurm.kill9_ctld()
         else:
@@ -104,8 +105,9 @@ def _power_off_again(hit: Hit, _node: str) -> None:
     """`lamplighter suspend` of a node that is off: a job that comes meanwhile must not end by it."""
     states = hit.site.slurm.node_states().items()
     off = sorted(name for name, state in states if {"POWERED_DOWN", "IDLE"} <= state)
-    if off:
-        hit.site.operator("suspend", hit.chance.choice(off), "--yes", *_BRIEF)
+    if not off:
+        raise NothingHitError("no node is off")
+    hit.site.operator("suspend", hit.chance.choice(off), "--yes", *_BRIEF)
 
 
 def _power_on(hit: Hit, node: str) -> None:
@@ -113,16 +115,13 @@ def _power_on(hit: Hit, node: str) -> None:
 
 
 def _scontrol_up(hit: Hit, node: str) -> None:
-    with suppress(SlurmError):
-        hit.site.slurm.scontrol("update", f"NodeName={node}", "State=POWER_UP")
+    hit.site.slurm.scontrol("update", f"NodeName={node}", "State=POWER_UP")
 
 
 def _scontrol_down(hit: Hit, node: str) -> None:
     hit.cuts_power_of(node)
-    with suppress(SlurmError):
-        hit.site.slurm.scontrol(
-            "update", f"NodeName={node}", "State=POWER_DOWN_FORCE", "Reason=storm"
-        )
+    words = ("State=POWER_DOWN_FORCE", "Reason=storm")
+    hit.site.slurm.scontrol("update", f"NodeName={node}", *words)
 
 
 _ON_A_NODE: dict[str, Callable[[Hit, str], None]] = {

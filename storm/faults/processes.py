@@ -6,12 +6,14 @@ from contextlib import contextmanager, suppress
 
 import psutil
 
-from storm.faults.hit import DoesNotEndError, Hit, at_once
+from storm.faults.hit import DoesNotEndError, Hit, NothingHitError, at_once
 from storm.plan import WORKERS
 from storm.site import Site
 
 # Seconds that a worker has to end. One that is frozen meanwhile goes on after at most 14 s.
 _ENDS = 40.0
+# Seconds that a hook lives: from the import of its modules to its wait for the broker.
+_HOOK_LIVES = 0.02, 0.4
 
 
 @at_once
@@ -29,52 +31,64 @@ def terminate(hit: Hit) -> None:
 @contextmanager
 def freeze(hit: Hit) -> Iterator[None]:
     """SIGSTOP, longer than a lease; then SIGCONT."""
-    found = hit.site.process(hit.target)
+    found = _process(hit.site, hit.target)
     try:
-        if found is not None:
-            with suppress(psutil.NoSuchProcess):
-                found.send_signal(signal.SIGSTOP)
+        _send(found, signal.SIGSTOP)
         yield
     finally:
-        if found is not None:
-            with suppress(psutil.NoSuchProcess):
-                found.send_signal(signal.SIGCONT)
+        with suppress(psutil.NoSuchProcess):
+            found.send_signal(signal.SIGCONT)
 
 
 @at_once
 def upgrade(hit: Hit) -> None:
     """Restart all workers, one after the other."""
     for name in WORKERS:
-        _signal(hit.site, name, signal.SIGTERM)
+        with suppress(NothingHitError):
+            _signal(hit.site, name, signal.SIGTERM)
 
 
 @at_once
 def kill_hook(hit: Hit) -> None:
-    """Kill the next hook while it works."""
-    hit.site.kill_next_hook()
+    """Kill the next hook while it works: it takes about 0.1 s, and longer on a busy machine."""
+    hit.site.kill_next_hook(hit.chance.uniform(*_HOOK_LIVES))
 
 
 def _signal(site: Site, target: str, number: signal.Signals) -> None:
     if target == "up":
         _end_up(site, number)
         return
+    found = _process(site, target)
+    _send(found, number)
+    try:
+        found.wait(_ENDS)
+    except psutil.TimeoutExpired:
+        with suppress(psutil.NoSuchProcess):
+            found.send_signal(signal.SIGQUIT)  # it writes its stacks to its log
+        raise DoesNotEndError(f"{target}, {_ENDS:g} s after {number.name}") from None
+
+
+def _process(site: Site, target: str) -> psutil.Process:
     found = site.process(target)
     if found is None:
-        return
-    with suppress(psutil.NoSuchProcess):
-        found.send_signal(number)
-        try:
-            found.wait(_ENDS)
-        except psutil.TimeoutExpired:
-            found.send_signal(signal.SIGQUIT)  # it writes its stacks to its log
-            raise DoesNotEndError(f"{target}, {_ENDS:g} s after {number.name}") from None
+        raise NothingHitError("its supervisor waits before it starts it again")
+    return found
+
+
+def _send(process: psutil.Process, number: signal.Signals) -> None:
+    try:
+        process.send_signal(number)
+    except psutil.NoSuchProcess:
+        raise NothingHitError("it has ended by itself") from None
 
 
 def _end_up(site: Site, number: signal.Signals) -> None:
     try:
-        if site.workers is not None and number is signal.SIGKILL:
+        if site.workers is None or not site.workers.running:
+            raise NothingHitError("the supervisor does not run")
+        if number is signal.SIGKILL:
             site.workers.kill()  # with all its workers, as a host that loses its power
-        elif site.workers is not None and site.workers.stop(_ENDS) < 0:
+        elif site.workers.stop(_ENDS) < 0:
             raise DoesNotEndError(f"up, {_ENDS:g} s after SIGTERM")
     finally:
         site.start_up()

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import random
+import re
+import subprocess
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from storm.evidence import Evidence, HookCall
 from storm.faults import cloud, host, network
-from storm.faults.carrier import part_of
-from storm.faults.hit import Fault, Hit
+from storm.faults.carrier import FAULTS, Faults, part_of
+from storm.faults.hit import Fault, Hit, NothingHitError
+from storm.layout import hook_caller
 from storm.plan import PlannedFault
+from storm.report import faults_of
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from storm.site import Site
 
 
@@ -86,3 +94,65 @@ def test_faults_of_one_part_do_not_overlap() -> None:
     assert part("kill", "power") == part("freeze", "power") != part("kill", "slurm")
     assert part("broker", "kill") == part("partition", "leader")
     assert part("clock", "hooks +45") == part("clock", "hooks -20") != part("clock", "workers +45")
+
+
+def nothing(*_: object) -> None:
+    """Do nothing, and find nothing."""
+
+
+# A site on which nothing runs.
+NOWHERE: Any = SimpleNamespace(
+    workers=None,
+    **dict.fromkeys(("process", "start_up", "mend"), nothing),
+    slurm=SimpleNamespace(ctld_runs=False, start_ctld=nothing),
+    simulated=SimpleNamespace(servers=dict),
+)
+NOTHING = (
+    *(("kill", "power"), ("kill", "up"), ("terminate", "power"), ("freeze", "power2")),
+    *(("server", "dies"), ("server", "runs"), ("slurmctld", "kill"), ("slurmctld", "restart")),
+)
+
+
+@pytest.mark.parametrize(("kind", "target"), NOTHING)
+def test_a_fault_that_hits_nothing_does_not_count_and_is_shown(
+    kind: str, target: str, tmp_path: Path
+) -> None:
+    with pytest.raises(NothingHitError), FAULTS[kind](Hit(NOWHERE, target, random.Random(1), [])):  # noqa: S311 - no secret
+        raise AssertionError("there is nothing to hit")
+    faults = Faults(NOWHERE, tmp_path / "faults.log", random.Random(1))  # noqa: S311 - no secret
+    faults.begin(PlannedFault(0, kind, target))
+    faults.end(10.0)
+    assert [fault.made for fault in faults.injected] == [False]
+    assert faults.failed
+    assert not faults_of(Evidence(injected=tuple(faults.injected)))
+
+
+def test_a_fault_that_fails_does_not_count_and_is_shown(tmp_path: Path) -> None:
+    site: Any = Recorder([], "", "simulated.set")
+    faults = Faults(site, tmp_path / "faults.log", random.Random(1))  # noqa: S311 - no secret
+    faults._carry_out(PlannedFault(0, "blind", "changes"), hit("simulated.set", "changes")[0], "x")
+    assert [fault.made for fault in faults.injected] == [False]
+    assert faults.failed == ["blind changes: OSError: simulated.set"]
+    assert not faults_of(Evidence(injected=tuple(faults.injected)))
+
+
+def test_hooks_count_as_killed_when_they_were() -> None:
+    """Whatever was planned: a hook can have ended before."""
+    calls = tuple(HookCall("resume", ("node1",), 1.0, status) for status in (0, 137, 1, None, 137))
+    assert faults_of(Evidence(calls=calls)) == {"kill_hook": {"next": 2}}
+
+
+def test_a_hook_is_killed_at_any_time_of_its_work(tmp_path: Path) -> None:
+    given, calls = hit("", "next")
+    for _ in range(50):
+        with FAULTS["kill_hook"](given):
+            pass
+    lives = sorted(float(call.partition("(")[2].rstrip(")")) for call in calls)
+    assert 0.02 <= lives[0] < 0.1
+    assert 0.3 < lives[-1] <= 0.4
+    caller = tmp_path / "call-resume"
+    text = hook_caller(tmp_path, "resume", {})
+    caller.write_text(re.sub(r"\S+/lamplighter-resume", "/usr/bin/sleep", text))
+    (tmp_path / "kill-hook").write_text("0.05")
+    ends = [subprocess.run(["/bin/sh", caller, "0.2"], check=False).returncode for _ in range(2)]
+    assert ends == [137, 0]

@@ -1,0 +1,127 @@
+"""Rules about jobs: none is ended by us, and each that nobody cancelled comes to its end."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+
+from storm.evidence import Beats, Evidence, HookCall
+from storm.rules.requests import window
+from storm.rules.violation import ENDED_JOB, FORGOTTEN, SLURM_LOST, UNENDED, UNSAVED, Violation
+
+# Seconds: on a busy machine, a node beats so long after the cloud has cut its power; and a beat that
+# comes twice a second can be late.
+_BEFORE, _AFTER = 5.0, 2.0
+# A call that slurmctld forgot is done by then: later, Slurm's new snapshot had come.
+_DONE = 10.0
+# slurmctld names a call so long before it begins, on a busy machine.
+_CALLED = 2.0
+_CUT, _TOLD = "the cloud was told to power it off", "Slurm was told that the node is down"
+
+
+def ended_by_us(seen: Evidence) -> Iterator[Violation]:
+    """No task that was alive fell silent because of our call, or of what we told Slurm.
+
+    A power cut from outside, and one that Slurm asked for after the task had begun, are not ours.
+    """
+    offs = _times((p.node, p.off) for p in seen.ledger if p.off is not None)
+    for node, at in seen.reboots:
+        offs[node].append(at)
+    by = {_CUT: offs, _TOLD: _times(seen.set_down)}
+    outside = _times(seen.outside)
+    for task in seen.beats:
+        if task.end == "end":
+            continue
+        for words, times in by.items():
+            cut_at = next((t for t in times.get(task.node, ()) if _cuts(t, task)), None)
+            if cut_at is None or any(abs(cut_at - cut) < 10 for cut in outside.get(task.node, ())):  # noqa: PLR2004 - seconds
+                continue
+            if not _asked(seen.calls, task, cut_at):
+                forgotten = words == _CUT and is_forgotten(seen, task, cut_at)
+                promise = FORGOTTEN if forgotten else ENDED_JOB
+                said = f"{task.job}: {words}"
+                yield Violation(promise, task.node, said, (task.began, task.last, cut_at))
+                break
+
+
+def _times(pairs: Iterable[tuple[str, float]]) -> dict[str, list[float]]:
+    times: dict[str, list[float]] = defaultdict(list)
+    for node, at in pairs:
+        times[node].append(at)
+    return times
+
+
+def _cuts(at: float, task: Beats) -> bool:
+    return task.began < at and task.last - _BEFORE < at < task.last + _AFTER
+
+
+def _asked(calls: Iterable[HookCall], task: Beats, at: float) -> bool:
+    """Whether Slurm asked for the node's end after the task had begun."""
+    return any(
+        call.kind != "resume" and task.node in call.nodes and task.began < call.began < at
+        for call in calls
+    )
+
+
+def is_forgotten(seen: Evidence, task: Beats, cut_at: float) -> bool:
+    """Whether the node was powered off for a suspend call that slurmctld had forgotten.
+
+    All of this must be seen: slurmctld's log names the call, less than 5 s before the storm killed
+    it with -9; its log shows that it started again, and the task began after that; this call is the
+    node's last one, and the audit's only reason to power it off; and it was done at once.
+    """
+    calls = [c for c in seen.calls if task.node in c.nodes and c.began < cut_at]
+    last = max(calls, key=lambda call: call.began, default=None)
+    if last is None or last.kind != "suspend":
+        return False
+    named = [
+        at for node, at in seen.suspending if node == task.node and 0 <= last.began - at < _CALLED
+    ]
+    kills = [f for f in seen.injected if f.made and (f.kind, f.target) == ("slurmctld", "kill")]
+    killed = any(
+        0 <= kill.began - at < UNSAVED
+        and cut_at - kill.began < _DONE
+        and _started(seen, kill.began) < task.began
+        for kill in kills
+        for at in named
+    )
+    return killed and _is_only_reason(seen, task.node, last, cut_at)
+
+
+def _started(seen: Evidence, killed: float) -> float:
+    return min((at for at in seen.ctld_starts if at > killed), default=float("inf"))
+
+
+def _is_only_reason(seen: Evidence, node: str, call: HookCall, cut_at: float) -> bool:
+    since, until = window(call, seen.injected)
+    # both clocks of a request's time can be stepped by 45 s
+    asked = {
+        step.request_id: (step.origin, step.asked)
+        for step in seen.steps
+        if (step.node, step.transition) == (node, "accepted")
+        and step.kind != "resume"
+        and since < step.asked < cut_at + 50
+    }
+    return len(asked) == 1 and all(origin == "hook" and at < until for origin, at in asked.values())
+
+
+def unended(seen: Evidence) -> Iterator[Violation]:
+    """Each batch job that nobody cancelled shows its end on all its nodes.
+
+    Slurm itself loses one that it had not saved when it was killed, and one that its log calls
+    cancelled, or ended with another status than 0: these are shown, and counted apart.
+    """
+    ends: dict[str, set[str]] = defaultdict(set)
+    for task in seen.beats:
+        if task.end == "end":
+            ends[task.job].add(task.node)
+    kills = [f.began for f in seen.injected if (f.kind, f.target) == ("slurmctld", "kill")]
+    for job in seen.batch:
+        for task_id in job.tasks:
+            if len(ends[task_id]) >= job.nodes:
+                continue
+            said = f"{task_id}: {len(ends[task_id])} of {job.nodes} nodes show its end"
+            if any(0 <= kill - job.submitted < UNSAVED for kill in kills):
+                yield Violation(SLURM_LOST, "", f"{said}; slurmctld was killed", (job.submitted,))
+            elif why := seen.gave_up.get(task_id):
+                yield Violation(SLURM_LOST, "", f"{said}; slurmctld: {why}", (job.submitted,))
+            else:
+                yield Violation(UNENDED, "", said, (job.submitted,))

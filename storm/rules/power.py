@@ -1,0 +1,151 @@
+"""Rules about the power of servers, by the cloud's own ledger."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from itertools import combinations
+
+from storm.evidence import Evidence, Injected, PoweredOn, Step
+from storm.rules.requests import window
+from storm.rules.violation import OUTCOME, SECOND, UNASKED, UNSAVED, Violation
+
+# A second server of a node may live this long, until it is seen and deleted.
+_SECOND_SERVER = 45.0
+# Seconds between what a worker saw of a server and its record: it can be frozen for 14 s meanwhile.
+_SEEN = 15.0
+# What the clock of a request's sender may be stepped by; and what two clocks may differ by.
+_STEPPED, _CLOSE = 45.0, 2.0
+# A call that was on its way when a resume was accepted: the API's timeout, and the stop itself.
+_IN_FLIGHT = 6.0
+# The operator's commands that power a node off, by their first word: nodes retire, nodes deploy.
+_POWERS_OFF = frozenset({"nodes", "suspend"})
+
+
+def by_node(seen: Evidence) -> dict[str, list[PoweredOn]]:
+    """The ledger's periods of each node."""
+    found: dict[str, list[PoweredOn]] = defaultdict(list)
+    for period in seen.ledger:
+        found[period.node].append(period)
+    return found
+
+
+def second_servers(seen: Evidence) -> Iterator[Violation]:
+    """No node has two running servers for long."""
+    for node, periods in by_node(seen).items():
+        for one, other in combinations(sorted(periods, key=lambda period: period.on), 2):
+            if one.server_id == other.server_id:
+                continue
+            ends = [period.off for period in (one, other) if period.off is not None]
+            if not ends:
+                yield Violation(SECOND, node, "both run at the end", (one.on, other.on))
+            elif (lasted := min(ends) - other.on) > _SECOND_SERVER:
+                said = f"for {lasted:.0f} s: {one.server_id}, {other.server_id}"
+                yield Violation(SECOND, node, said, (other.on, min(ends)))
+
+
+def outcomes(seen: Evidence) -> Iterator[Violation]:
+    """A completed resume left a server on, a completed suspend left none: the cloud says so, too."""
+    periods = by_node(seen)
+    for step in seen.steps:
+        if step.transition != "completed":
+            continue
+        times = _true_times(step, seen.injected)
+        if step.kind == "resume":
+            mine = [p for p in periods[step.node] if step.server in {None, p.server_id}]
+            right = any(_was_on(p, at) for p in mine for at in times)
+            said = "resume completed, but the cloud had no server on"
+        else:
+            right = any(not _stayed_on(periods[step.node], at) for at in times)
+            said = f"{step.kind} completed, but the cloud had a server on"
+        if not right:
+            yield Violation(OUTCOME, step.node, f"{said}: {step.request_id}", (step.time,))
+
+
+def _true_times(step: Step, injected: tuple[Injected, ...]) -> list[float]:
+    """When a worker made a record, whose clock may have been stepped."""
+    times = [step.time]
+    for fault in injected:
+        if fault.kind == "clock" and fault.target.startswith("workers"):
+            at = step.time - float(fault.target.split()[1])
+            if fault.began - 1 < at < fault.ended + 1:
+                times.append(at)
+    return times
+
+
+def _was_on(period: PoweredOn, at: float) -> bool:
+    return period.on < at + _SEEN and (period.off is None or period.off > at - _SEEN)
+
+
+def _stayed_on(periods: list[PoweredOn], at: float) -> bool:
+    return any(p.on < at - _SEEN and (p.off is None or p.off > at + _SEEN) for p in periods)
+
+
+def unasked(seen: Evidence) -> Iterator[Violation]:
+    """No server was powered off after its node's resume was accepted, unless somebody asked for it.
+
+    That is Slurm, the operator, the storm itself, or a slurmctld that was killed and forgot the resume.
+    A node's second server may go while the other one is on.
+    """
+    for node, periods in by_node(seen).items():
+        resumes = _resumes(seen, node)
+        for period in periods:
+            if (off := period.off) is None or _other_is_on(periods, period, off):
+                continue
+            resumed = max((at for at, known in resumes if known + _IN_FLIGHT < off), default=None)
+            if resumed is not None and not _is_asked(seen, node, resumed, off):
+                said = f"{off - resumed:.0f} s after its resume: {period.server_id}"
+                yield Violation(UNASKED, node, said, (resumed, period.on, off))
+
+
+def _resumes(seen: Evidence, node: str) -> list[tuple[float, float]]:
+    """When each resume of a node was called, and accepted."""
+    accepted = [
+        step
+        for step in seen.steps
+        if (step.node, step.kind, step.transition) == (node, "resume", "accepted")
+    ]
+    found = []
+    for call in seen.calls:
+        if call.kind == "resume" and node in call.nodes:
+            since, until = window(call, seen.injected)
+            known = [
+                max(times)
+                for step in accepted
+                if since < step.asked < until
+                and (times := [t for t in _true_times(step, seen.injected) if t > call.began])
+            ]
+            if known:
+                found.append((call.began, min(known)))
+    return found
+
+
+def _other_is_on(periods: list[PoweredOn], one: PoweredOn, at: float) -> bool:
+    return any(
+        p.server_id != one.server_id and p.on < at and (p.off is None or p.off > at)
+        for p in periods
+    )
+
+
+def _is_asked(seen: Evidence, node: str, since: float, off: float) -> bool:
+    return (
+        any(c.kind != "resume" and node in c.nodes and since <= c.began < off for c in seen.calls)
+        or any(whose == node and since < at < off + _CLOSE for whose, at in seen.outside)
+        or any(
+            node in command.words
+            and command.words[0] in _POWERS_OFF
+            and since < command.ended
+            and command.began < off
+            for command in seen.commands
+        )
+        or any(
+            (step.node, step.transition, step.origin) == (node, "accepted", "operator")
+            and step.kind != "resume"
+            and since < step.asked + _STEPPED
+            and step.asked - _STEPPED < off
+            for step in seen.steps
+        )
+        or any(
+            (fault.kind, fault.target, fault.made) == ("slurmctld", "kill", True)
+            and since < fault.began < min(off, since + UNSAVED)
+            for fault in seen.injected
+        )
+    )

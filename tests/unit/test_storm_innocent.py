@@ -1,0 +1,141 @@
+"""The checker of a storm blames nobody for what is nobody's fault; but what nobody has seen is not in order."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+
+from storm.checker import check
+from storm.evidence import (
+    Command,
+    Evidence,
+    HookCall,
+    Injected,
+    PoweredOn,
+)
+from storm.rules import violation
+from storm.rules.end import PROCESSES, QUEUES
+from tests.unit.storm_history import AGAIN, GOOD, IN_USE, REFUSED, SILENT, step
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+ALLOWED: dict[str, Callable[[Evidence], Evidence]] = {
+    "a failed call whose request was made all the same": lambda e: replace(
+        e, calls=(e.calls[0], replace(e.calls[1], status=1))
+    ),
+    "a killed call without a request": lambda e: replace(
+        e, calls=(*e.calls, HookCall("resume", ("node1",), 150.0, None))
+    ),
+    "a request of resync": lambda e: replace(
+        e,
+        steps=(
+            *e.steps,
+            step("r3", "accepted", 150.0, origin="other"),
+            step("r3", "superseded", 151.0),
+        ),
+    ),
+    "a task whose server died by itself": lambda e: replace(
+        e,
+        beats=(SILENT, AGAIN),
+        ledger=(PoweredOn("node1", "s1", 104.0, 130.0),),
+        outside=(("node1", 129.9),),
+    ),
+    "a task on a node that Slurm itself gave up": lambda e: replace(
+        e,
+        beats=(SILENT, AGAIN),
+        calls=(e.calls[0], replace(e.calls[1], began=128.0)),
+        ledger=(PoweredOn("node1", "s1", 104.0, 130.0),),
+    ),
+    "a task that was cancelled": lambda e: replace(
+        e, beats=(replace(SILENT, end="term"),), gave_up={"7": "REQUEST_KILL_JOB"}
+    ),
+    "a second server that is deleted at once": lambda e: replace(
+        e, ledger=(*e.ledger, PoweredOn("node1", "s2", 120.0, 130.0))
+    ),
+    "a server that the operator retired": lambda e: replace(
+        e,
+        ledger=(PoweredOn("node1", "s1", 104.0, 135.0),),
+        commands=(Command(("nodes", "retire", "node1", "--yes"), 133.0, 136.0),),
+    ),
+    "a server that the operator asked to power off": lambda e: replace(
+        e,
+        ledger=(PoweredOn("node1", "s1", 104.0, 135.0),),
+        steps=(
+            *e.steps,
+            step("r3", "accepted", 134.0, origin="operator", kind="suspend", asked=133.0),
+            step("r3", "completed", 135.0, kind="suspend"),
+        ),
+    ),
+    "a server whose resume slurmctld forgot": lambda e: replace(
+        e,
+        ledger=(PoweredOn("node1", "s1", 104.0, 135.0),),
+        injected=(*e.injected, Injected("slurmctld", "kill", 102.0, 103.0)),
+    ),
+    "an outcome by a clock that was stepped": lambda e: replace(
+        e,
+        steps=(*e.steps[:3], replace(e.steps[3], time=102.0)),
+        injected=(*e.injected, Injected("clock", "workers -45", 141.0, 150.0)),
+    ),
+    "a request by a clock that was stepped": lambda e: replace(
+        e,
+        steps=(replace(e.steps[0], asked=145.1), *e.steps[1:]),
+        injected=(*e.injected, Injected("clock", "hooks +45", 99.0, 101.0)),
+    ),
+    "a permanent no that was replayed, and another that was discarded": lambda e: replace(
+        e,
+        steps=(
+            *e.steps,
+            *(step("r3", "accepted", 116.0, origin="resync"), REFUSED),
+            *(step("r3", "replayed", 121.0, round=2), step("r3", "accepted", 122.0, round=2)),
+            *(replace(REFUSED, round=2), step("r3", "discarded", 125.0, round=3)),
+        ),
+    ),
+    "a job that slurmctld had not saved when it was killed": lambda e: replace(
+        e,
+        beats=(replace(SILENT, job="6", end="end"),),
+        injected=(*e.injected, Injected("slurmctld", "kill", 102.0, 103.0)),
+    ),
+    "a node that drift names": lambda e: replace(e, states=IN_USE, named=frozenset({"node1"})),
+}
+
+
+@pytest.mark.parametrize("name", ALLOWED)
+def test_what_is_nobodys_fault_is_no_violation(name: str) -> None:
+    assert not check(ALLOWED[name](GOOD)).violations
+
+
+LEFT = (
+    *("calls", "steps", "ledger", "beats", "servers", "states", "injected", "batch"),
+    *("suspending", "ctld_starts"),
+)
+MISSING: dict[str, Callable[[Evidence], Evidence]] = {
+    **{f"no {name}": partial(replace, **{name: ()}) for name in LEFT if name != "states"},
+    "no states": lambda e: replace(e, states={}),
+    **{
+        f"no queue {name}": partial(
+            lambda name, e: replace(e, queues=tuple(q for q in e.queues if q.name != name)), name
+        )
+        for name in sorted(QUEUES)
+    },
+    **{
+        f"no memory of {name}": partial(
+            lambda name, e: replace(e, memory={**e.memory, name: ()}), name
+        )
+        for name in sorted(PROCESSES)
+    },
+}
+
+
+@pytest.mark.parametrize("name", MISSING)
+def test_what_nobody_looked_at_is_not_in_order(name: str) -> None:
+    assert violation.EVIDENCE in {one.promise for one in check(MISSING[name](GOOD)).violations}
+
+
+def test_no_evidence_at_all_is_not_in_order() -> None:
+    promises = {one.promise for one in check(Evidence()).violations}
+    assert promises == {violation.EVIDENCE, violation.AUDIT}
