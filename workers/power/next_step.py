@@ -18,6 +18,7 @@ from workers.power.calls import NotWantedError, may_take_effect
 from workers.power.node import (
     DONE,
     LOOKING,
+    OF_OPERATORS,
     Calling,
     Decided,
     Judging,
@@ -101,7 +102,7 @@ def _without_deciding(node: PendingNode, cloud: CloudSituation, now: float) -> S
         return ParkNode(cloud.health.away, cloud.health.rest(now))
     if isinstance(node.phase, Decided):
         return node.phase.step
-    if node.is_overtaken:
+    if node.row.desired in OF_OPERATORS and node.is_overtaken:
         return Finish(Transition.COMPLETED, None, None)
     return None
 

@@ -23,7 +23,7 @@ from workers.store.requests import RoundKey
 
 DONE = "done"
 # Only their own request may carry these out.
-_OF_OPERATORS = frozenset({Desired.BAKED, Desired.GONE, Desired.READY})
+OF_OPERATORS = frozenset({Desired.BAKED, Desired.GONE, Desired.READY})
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +128,7 @@ class PendingNode:
 
         What waits here is superseded: it must neither power the node off, delete it nor bake it.
         """
-        return self.row.desired in _OF_OPERATORS and self.request is None
+        return self.row.desired in OF_OPERATORS and self.request is None
 
     @property
     def is_calling(self) -> bool:

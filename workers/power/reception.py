@@ -19,7 +19,6 @@ from workers.power.admit import (
     End,
     Park,
     admit,
-    is_expired_boot,
 )
 from workers.power.intake import Pending
 from workers.power.node import PendingNode, joined
@@ -135,12 +134,8 @@ class Reception:
 
     def _admissions(self, now: int) -> list[tuple[Pending, Admission]]:
         commands = [request.command for request in self.arrived]
-        asks_slurm = any(
-            request.rested
-            or request.command.is_slurms_power_off
-            or is_expired_boot(request.command, now)
-            for request in self.arrived
-        )
+        # a boot whose time is over has rested, too
+        asks_slurm = any(one.rested or one.command.is_slurms_power_off for one in self.arrived)
         slurm = self.snapshots.view() if asks_slurm else None
         ahead = self.settings.power.clock_ahead
         if max(command.generation for command in commands) > now + CLOCKS_DIFFER:
