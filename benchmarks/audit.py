@@ -110,7 +110,9 @@ def main() -> None:
             if kind == "sqlite":
                 url = f"sqlite:///{folder}/audit.db"
             else:
-                url = stack.enter_context(PostgreSQL(folder / "postgresql")).create_database()
+                url = stack.enter_context(
+                    PostgreSQL(folder / "postgresql", settings=())
+                ).create_database()
             figures += measure(kind, url, options.records, folder)
     publish(
         f"An audit of {options.records:,} records, on SQLite and PostgreSQL",

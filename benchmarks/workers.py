@@ -45,7 +45,7 @@ class WorkersBench:
         self._cloud = stack.enter_context(SimCloud())
         self._cloud.set(boot_seconds=BOOT, stop_seconds=0.1, latency_seconds=LATENCY)
         self._cloud.add_servers([f"node{number}" for number in range(1, nodes + 1)])
-        postgresql = stack.enter_context(PostgreSQL(folder / "postgresql"))
+        postgresql = stack.enter_context(PostgreSQL(folder / "postgresql", settings=()))
         self._system = BenchSystem(
             self._cloud,
             nodes=nodes,

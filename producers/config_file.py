@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from producers.disk import UnusualFileError, give_to_folder_owner, read_file
+from producers.disk import UnusualFileError, give_to_folder_owner, may_exist, read_file
 from producers.settings import ConfigError, HookSettings, hook_settings
 
 FILE_NAME = "lamplighter.toml"
@@ -29,7 +29,7 @@ def find_config(environ: Mapping[str, str]) -> Path:
     """
     if environ.get("LAMPLIGHTER_CONFIG"):
         return Path(environ["LAMPLIGHTER_CONFIG"])
-    return next(filter(_may_exist, config_places(environ)), DEFAULT_FOLDER / FILE_NAME)
+    return next(filter(may_exist, config_places(environ)), DEFAULT_FOLDER / FILE_NAME)
 
 
 def config_places(environ: Mapping[str, str]) -> Iterator[Path]:
@@ -77,7 +77,7 @@ def hooks_file(read: Path, settings: HookSettings) -> Path | None:
     except (OSError, ValueError):  # no hook has run yet, or this user may not read the note
         return None
     try:
-        is_other = noted.is_absolute() and _may_exist(noted) and not noted.samefile(read)
+        is_other = noted.is_absolute() and may_exist(noted) and not noted.samefile(read)
     except PermissionError:
         return noted
     except (OSError, ValueError):
@@ -101,13 +101,3 @@ def _note(read: Path, settings: HookSettings) -> None:
 
 def _note_of(settings: HookSettings) -> Path:
     return settings.state / f"hooks-read.{settings.cluster}"
-
-
-def _may_exist(path: Path) -> bool:
-    try:
-        path.stat()
-    except PermissionError:
-        return True
-    except (OSError, ValueError):
-        return False
-    return True

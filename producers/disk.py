@@ -149,6 +149,20 @@ def user_name(uid: int | None = None) -> str:
         return f"uid {uid}"
 
 
+def may_exist(path: Path) -> bool:
+    """Whether something is there, or may be: in a folder that this user may not enter.
+
+    Path.exists raises PermissionError there, and to say no would make a secret place an empty one.
+    """
+    try:
+        path.stat()
+    except PermissionError:
+        return True
+    except (OSError, ValueError):
+        return False
+    return True
+
+
 def _missing(path: Path) -> Path:
     """The folder that has to be created for `path`, which is one or is a file in one."""
     folder = path.parent

@@ -22,6 +22,10 @@ _REASONS = {
 _EXPIRED, _NOT_YET = 10, 9  # X509_V_ERR_..., openssl-verification-options(1)
 
 
+class AuthoritiesError(Exception):
+    """A file of certificate authorities cannot be used; the text names it and the remedy."""
+
+
 def causes(error: BaseException) -> Iterator[BaseException]:
     """The error and those inside it, the outermost first."""
     seen: list[BaseException] = []
@@ -53,6 +57,8 @@ def connection_reason(error: BaseException, url: str, field: str, ca_field: str)
     """
     parts = urlsplit(url)
     for one in causes(error):
+        if isinstance(one, AuthoritiesError):
+            return f"{ca_field}: {one}"
         if isinstance(one, ssl.SSLCertVerificationError):
             return _certificate(one, parts.hostname or "", field, ca_field)
         if isinstance(one, ssl.SSLError) and one.reason in _REASONS:

@@ -57,13 +57,11 @@ class _Sweep:
         started = time.monotonic()
         torn: list[str] = []
         try:
+            if paths := spool.waiting(self.settings.own_spool):
+                self._send(paths)
             torn = spool.remove_torn(self.settings.own_spool)
-            paths = spool.waiting(self.settings.own_spool)
-        except (spool.SpoolError, OSError) as error:
+        except spool.SpoolError as error:
             self.problems.append(str(error))
-            paths = []
-        if paths:
-            self._send(paths)
         seconds = time.monotonic() - started
         log = partial(report, self.settings, 0)
         if torn:

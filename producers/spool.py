@@ -26,6 +26,7 @@ from producers.disk import (
 from producers.notices import SpooledNotices, notices_from
 from producers.trust import distrust
 from schemas.errors import MalformedMessageError
+from schemas.numbers import whole_number
 
 SUFFIX = ".call"
 # A suffix of their own: a hook or relay of an older version leaves these files alone.
@@ -38,6 +39,7 @@ MOST_RESUME_FILE = 2**24
 _MOST_BYTES = 6 * MOST_RESUME_FILE + 2**21
 # No hook takes this long to write a file: it was killed before it reported success.
 _TORN_AGE = 3600.0
+_NS = 1_000_000_000
 
 
 SpoolContent: TypeAlias = HookCall | SpooledNotices
@@ -105,9 +107,32 @@ def put(folder: Path, call: SpoolContent) -> Spooled:
 
 def waiting(folder: Path) -> list[Path]:
     """The spooled calls, oldest generation first; SpoolError if the folder cannot be read."""
+    return _named(folder, SUFFIX, NOTICES)
+
+
+def set_aside(folder: Path) -> list[Path]:
+    """The files that no hook wrote, as `claim` left them; SpoolError if the folder cannot be read."""
+    return _named(folder, UNREADABLE)
+
+
+def age(path: Path) -> float:
+    """Seconds since a call's generation, which begins its file's name, or since the file was written.
+
+    The longer of both: a file is written again with what is left of a call, and a clock that was wrong
+    gives generations from the future.
+    """
+    generation = whole_number(path.name.partition("-")[0].lstrip("0"))
+    now = time.time()
+    written = now
+    with suppress(OSError):  # the call has just been sent
+        written = path.stat().st_mtime
+    return max(0.0, now - min(written, now if generation is None else generation / _NS))
+
+
+def _named(folder: Path, *suffixes: str) -> list[Path]:
     try:
         # creating up to 100,000 Paths would be slow
-        names = [n for n in os.listdir(folder) if n.endswith((SUFFIX, NOTICES))]  # noqa: PTH208
+        names = [name for name in os.listdir(folder) if name.endswith(suffixes)]  # noqa: PTH208
     except FileNotFoundError:
         return []
     except OSError as error:
@@ -150,13 +175,21 @@ def claim(paths: Iterable[Path], report: Callable[[str], object]) -> Iterator[Sp
 
 
 def remove_torn(folder: Path) -> list[str]:
-    """Remove unfinished files, whose hooks never reported success; returns their names."""
+    """Remove unfinished files, whose hooks never reported success; returns their names.
+
+    Raises:
+        SpoolError: the folder, or one of the files, cannot be used.
+    """
     removed = []
-    for path in folder.glob(f"*{TORN}"):
-        with suppress(FileNotFoundError):
+    for path in _named(folder, TORN):
+        try:
             if time.time() - path.stat().st_mtime > _TORN_AGE:
                 path.unlink()
                 removed.append(path.name)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise _spool_error(folder, error) from None
     return removed
 
 

@@ -7,6 +7,7 @@ A path may begin with $CREDENTIALS_DIRECTORY: systemd passes a service its secre
 import os
 import re
 import stat
+from collections.abc import Iterator
 from errno import ENOENT
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from producers.disk import UnusualFileError, read_file, require_usual, user_name
 VARIABLE = "CREDENTIALS_DIRECTORY"
 # No secret and no configuration of ours is larger.
 MOST_SECRET = 2**20
+# As Linux follows (path_resolution(7)).
+_MOST_LINKS = 40
 CREDENTIALS = f"${VARIABLE}/"
 
 
@@ -60,7 +63,7 @@ def read_guarded(path: Path, closed_to: int = 0, most: int = MOST_SECRET) -> byt
     """
 
     def check(descriptor: int) -> None:
-        if problem := distrust(descriptor, closed_to):
+        if problem := distrust(descriptor, closed_to) or _folder_problem(descriptor, path):
             raise UntrustedFileError(path, problem)
 
     try:
@@ -83,7 +86,7 @@ def require_trusted(path: Path) -> None:
         return
     try:
         require_usual(os.fstat(descriptor).st_mode)
-        problem = distrust(descriptor)
+        problem = distrust(descriptor) or _folder_problem(descriptor, path)
     except UnusualFileError as error:
         problem = error.strerror
     finally:
@@ -116,6 +119,34 @@ def distrust(descriptor: int, closed_to: int = 0, owner: int = 0) -> str | None:
     if status.st_uid in {0, me, owner} or (me == 0 and closed_to):
         return None
     return f"belongs to user {user_name(status.st_uid)}: run chown {user_name()}"
+
+
+def _folder_problem(descriptor: int, path: Path) -> str | None:
+    """Why a trusted file may be another one tomorrow; None if only few can put one in its place.
+
+    In an open folder, anybody can put a link in its place, to another file that root owns. In one with
+    the sticky bit, as /tmp, only the owner of a file can.
+    """
+    if os.fstatvfs(descriptor).f_flag & os.ST_RDONLY:
+        return None
+    for folder in _folders(resolved(path)):
+        mode = folder.stat().st_mode
+        if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+            return (
+                f"is in a folder that anybody can change (mode {stat.S_IMODE(mode):04o}): "
+                f"run chmod o-w {folder}"
+            )
+    return None
+
+
+def _folders(path: Path) -> Iterator[Path]:
+    """The folders of a file, and of each link on the way to it."""
+    yield path.parent
+    for _ in range(_MOST_LINKS):
+        if not path.is_symlink():
+            return
+        path = path.parent / path.readlink()
+        yield path.parent
 
 
 # A value in place of a file's name; words such as cloud-password are names.

@@ -5,7 +5,10 @@ from typing import NamedTuple
 
 
 class NetworkAddress(NamedTuple):
-    """A server's fixed IP address on a network; `network` is the network's name, or its id."""
+    """A server's fixed IP address on a network; `network` is the network's name, or its id.
+
+    An address occurs twice if its network is known by both.
+    """
 
     network: str
     address: str

@@ -116,6 +116,12 @@ class SlurmNode:
         return Power.ON
 
     @property
+    def answers(self) -> bool:
+        """Whether the node's slurmd answers slurmctld: a job may run there."""
+        base, *flags = self.states
+        return self.power is Power.ON and base != "DOWN" and "NOT_RESPONDING" not in flags
+
+    @property
     def failed_boot(self) -> bool:
         """Whether the node is out of service because a boot failed, by Lamplighter or by Slurm."""
         base, *flags = self.states

@@ -13,6 +13,7 @@ from storm.evidence import BatchJob, Beats
 from storm.faults.carrier import Faults
 from storm.jobs import Jobs
 from storm.plan import STRATEGIES, PlannedJob
+from storm.rules.jobs import ends_of, has_ended
 from storm.site import Site
 from tests.testbed.slurm import SlurmError
 from tests.testbed.waiting import until_none
@@ -21,9 +22,15 @@ from tests.testbed.waiting import until_none
 # 30 s, and jobs that ask for the same node by name run one after the other.
 _CALM = 240.0
 _FAULTS_END = 120.0
+# What is looked for after something that took all of that time: a node that is idle powers down.
+_LEAST = 60.0
+# The states of a part of a heterogeneous job that has not ended.
+_GOES_ON = {"PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "REQUEUED"}
 # A server's task that lasts longer does not end; Lamplighter has said so after 25 s.
 _STUCK = 35.0
 _PROOF_SECONDS = 2
+# How our reason begins for a node whose server was deleted.
+_MISSING = "lamplighter: server_missing"
 
 
 def rest(site: Site, faults: Faults, jobs: Jobs) -> Iterator[str]:
@@ -34,8 +41,8 @@ def rest(site: Site, faults: Faults, jobs: Jobs) -> Iterator[str]:
     deadline = time.monotonic() + _CALM
     tasks: dict[tuple[str, str], float] = {}
     for what, find in (
-        ("jobs in the queue", lambda: _after_repair(_queue, site, tasks)),
-        ("nodes in use or between two states", lambda: _after_repair(_awake, site, tasks)),
+        ("jobs in the queue", lambda: _after_repair(_queue, site, faults, tasks)),
+        ("nodes in use or between two states", lambda: _after_repair(_awake, site, faults, tasks)),
     ):
         yield from _wait(what, find, deadline)
     # After all that, each strategy still brings nodes to a job.
@@ -64,22 +71,20 @@ def _refused(jobs: Jobs, job: PlannedJob) -> list[PlannedJob]:
 
 def without_end(batch: Iterable[BatchJob], seen: Iterable[Beats]) -> list[str]:
     """The batch jobs, each with its nodes, of which not all nodes have shown the end."""
-    ends: dict[str, set[str]] = defaultdict(set)
-    for task in seen:
-        if task.end == "end":
-            ends[task.job].add(task.node)
+    ends = ends_of(seen)
     return [
-        f"{name}: {len(ends[name])} of {job.nodes} nodes"
+        f"{name}: {len(set(ends[name]))} of {job.nodes} nodes"
         for job in batch
         for name in job.tasks
-        if len(ends[name]) < job.nodes
+        if not has_ended(job, ends[name])
     ]
 
 
-def _repair(site: Site, tasks: dict[tuple[str, str], float]) -> None:
+def _repair(site: Site, faults: Faults, tasks: dict[tuple[str, str], float]) -> None:
     """Do what Lamplighter leaves to people.
 
-    Servers in ERROR; those whose task never ends, by when `tasks` first saw it; nodes that Slurm itself
+    Servers in ERROR; those whose task never ends, by when `tasks` first saw it; nodes whose server the
+    storm's operator has deleted, and which `deploy` skipped then; nodes that Slurm itself
     set down or drained, and jobs that it holds: a slurmctld that was killed in the middle of a launch
     finds "Duplicate jobid" and "launch failed". Het jobs that it has torn apart are cancelled.
     """
@@ -93,14 +98,13 @@ def _repair(site: Site, tasks: dict[tuple[str, str], float]) -> None:
     for server in servers:
         since = tasks.setdefault((server.id, server.task_state), now) if server.task_state else now
         if server.status == "ERROR" or now - since > _STUCK:
+            faults.cut_power.append((server.name, time.time()))
             site.simulated.set_power(server.name, on=False)
     for node, state in states.items():
-        is_off = {"DOWN", "POWERED_DOWN"} <= state
-        if (is_off or "DRAIN" in state) and not site.slurm.node_reason(node).startswith(
-            "lamplighter"
-        ):
-            to = "IDLE" if is_off else "RESUME"
-            site.slurm.scontrol("update", f"NodeName={node}", f"State={to}")
+        if {"DOWN", "POWERED_DOWN"} <= state:
+            _return(site, node, "IDLE")
+        elif "DRAIN" in state:
+            _return(site, node, "RESUME")
     for job in _queue(site):
         if "launch failed requeued held" in job:
             site.slurm.scontrol("release", job.split()[0])
@@ -108,8 +112,24 @@ def _repair(site: Site, tasks: dict[tuple[str, str], float]) -> None:
         site.slurm.run("scancel", job)
 
 
+def _return(site: Site, node: str, state: str) -> None:
+    reason = site.slurm.node_reason(node)
+    if reason.startswith(_MISSING):
+        _deploy(site, node)
+    elif not reason.startswith("lamplighter"):
+        site.slurm.scontrol("update", f"NodeName={node}", f"State={state}")
+
+
+def _deploy(site: Site, node: str) -> None:
+    """Create the server that our words about the node miss, as `nodes deploy` asks: drained."""
+    site.slurm.scontrol("update", f"NodeName={node}", "State=DRAIN", "Reason=deploy")
+    site.operator("snapshot")
+    site.operator("nodes", "deploy", node, "--reason", "storm", "--timeout", "60s")
+    site.slurm.scontrol("update", f"NodeName={node}", "State=RESUME")
+
+
 def half_ended(listed: str) -> list[str]:
-    """The heterogeneous jobs of which a part waits for ever, because another has ended.
+    """The heterogeneous jobs of which a part waits for ever, because another has ended, or is forgotten.
 
     A slurmctld that was killed has forgotten that the leader has run. It is the first in its partition,
     and never starts: only backfill starts others.
@@ -117,18 +137,22 @@ def half_ended(listed: str) -> list[str]:
     Args:
         listed: squeue's lines: job (`302+1`) and state.
     """
-    states: dict[str, set[str]] = defaultdict(set)
+    states: dict[str, list[str]] = defaultdict(list)
     for line in listed.splitlines():
         job, state = line.split()
         leader, part, _ = job.partition("+")
         if part:
-            states[leader].add(state)
-    return [job for job, found in states.items() if {"PENDING", "COMPLETED"} <= found]
+            states[leader].append(state)
+    return [
+        job
+        for job, found in states.items()
+        if "PENDING" in found and (len(found) == 1 or set(found) - _GOES_ON)
+    ]
 
 
 def _wait(what: str, find: Callable[[], object], deadline: float) -> Iterator[str]:
     try:
-        until_none(find, max(10.0, deadline - time.monotonic()), what)
+        until_none(find, max(_LEAST, deadline - time.monotonic()), what)
     except TimeoutError as error:
         yield str(error)[:1000]
 
@@ -141,10 +165,13 @@ def _queue(site: Site) -> list[str]:
 
 
 def _after_repair(
-    find: Callable[[Site], list[str]], site: Site, tasks: dict[tuple[str, str], float]
+    find: Callable[[Site], list[str]],
+    site: Site,
+    faults: Faults,
+    tasks: dict[tuple[str, str], float],
 ) -> list[str]:
     with suppress(SlurmError):
-        _repair(site, tasks)
+        _repair(site, faults, tasks)
     return find(site)
 
 

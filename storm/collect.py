@@ -36,7 +36,7 @@ _DOWN = re.compile(
 )
 _AT_ONCE = 0.5
 _SUSPENDING = re.compile(
-    r"^\[(?P<at>[^\]]+)\] POWER: power_save: pid \d+ suspending nodes (?P<nodes>\S+)"
+    r"^\[(?P<at>[^\]]+)\] POWER: power_save: (?:pid \d+ )?suspending nodes (?P<nodes>\S+)"
 )
 _STARTED = re.compile(r"^\[(?P<at>[^\]]+)\] slurmctld version \S+ started on cluster")
 # A job can be 7, an array's task 7_1(9), a part of a heterogeneous one 7+1(8).
@@ -212,6 +212,7 @@ def collect(
             for call in cloud.call_counts().action_calls
             if call.kind == "reboot" and call.status < 300  # noqa: PLR2004 - accepted
         ),
+        stuck=tuple((entry.server_id, at) for entry in ledger for at in entry.endless),
         states=site.slurm.node_states(),
         named=frozenset(one["subject"] for one in drift.get("drifts", ())),
         verify=(verified.returncode, verified.stdout + verified.stderr),

@@ -41,9 +41,9 @@ _SAID_NO = {
 _BROKEN = {
     "server_error": _work("error"),
     "no_valid_host": _work("no_host"),
-    "boot_timeout": _work("never"),
+    "boot_timeout": _work("never", "back"),
     "stop_timeout": _work("never"),
-    "delete_failed": _work("never", "back"),
+    "delete_failed": _work("never", "back", "error", "no_host"),
     "create_failed": _work("back", "error", "no_host"),
     "power_on_failed": (*_work("back"), Cause("server", "dies")),
     "power_off_failed": (*_work("back"), Cause("server", "runs")),

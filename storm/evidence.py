@@ -29,11 +29,13 @@ class BatchJob:
         tasks: of which each shows its end; an array's have their number after `_`.
         nodes: how many nodes must show it.
         submitted: when slurmctld had taken it.
+        parts: of a heterogeneous job; two of them may run on one node.
     """
 
     tasks: tuple[str, ...]
     nodes: int
     submitted: float
+    parts: int = 1
 
 
 @dataclass(frozen=True)
@@ -145,6 +147,8 @@ class Evidence:
         injected: the storm's own record of its faults.
         set_down: node and time at which Slurm was told by us that a node is down.
         reboots: node and time of calls that reboot a server.
+        stuck: server id and time of calls to power it off that the storm made Nova never end, or end
+            in ERROR.
         suspending: node and time at which slurmctld said that it calls SuspendProgram for it.
         ctld_starts: when slurmctld said that it has started.
         batch: batch jobs that must end.
@@ -168,6 +172,7 @@ class Evidence:
     outside: tuple[tuple[str, float], ...] = ()
     set_down: tuple[tuple[str, float], ...] = ()
     reboots: tuple[tuple[str, float], ...] = ()
+    stuck: tuple[tuple[str, float], ...] = ()
     suspending: tuple[tuple[str, float], ...] = ()
     ctld_starts: tuple[float, ...] = ()
     batch: tuple[BatchJob, ...] = ()

@@ -1,5 +1,7 @@
 """The jobs of a storm: each task shows twice a second, in a file of its own, that it is alive."""
 
+import os
+import signal
 import subprocess
 import threading
 import time
@@ -30,7 +32,8 @@ _TASKS = (1, 2, 3)  # of an array
 def _asked(number: str, job: PlannedJob) -> BatchJob:
     if job.kind == "array":
         return BatchJob(tuple(f"{number}_{task}" for task in _TASKS), 1, time.time())
-    return BatchJob((number,), job.nodes + (job.kind == "het"), time.time())
+    parts = 2 if job.kind == "het" else 1
+    return BatchJob((number,), job.nodes + parts - 1, time.time(), parts)
 
 
 class Jobs:
@@ -62,7 +65,7 @@ class Jobs:
         self.submitted = self.refused = 0
         self.batch: list[BatchJob] = []
         self._waiting: list[subprocess.Popen[bytes]] = []
-        self._timers: list[threading.Timer] = []
+        self._timers: dict[str, threading.Timer] = {}
 
     def submit(self, job: PlannedJob) -> None:
         """Submit a job, without waiting for it."""
@@ -116,6 +119,8 @@ class Jobs:
             return
         self.submitted += 1
         number = said.strip().partition(";")[0]
+        if earlier := self._timers.pop(number, None):
+            earlier.cancel()  # slurmctld was killed, has forgotten that job, and gives its number again
         if job.kind not in {"cancelled", "unrequeueable"}:
             self.batch.append(_asked(number, job))
         if job.whim is not None:
@@ -124,7 +129,7 @@ class Jobs:
             timer = threading.Timer(job.whim, partial(self._quietly, self._slurm.run, *words))
             timer.daemon = True
             timer.start()
-            self._timers.append(timer)
+            self._timers[number] = timer
 
     def _spawn(self, *words: str) -> None:
         self.submitted += 1
@@ -147,9 +152,9 @@ class Jobs:
 
     def close(self) -> None:
         """End what waits for nodes."""
-        for timer in self._timers:
+        for timer in self._timers.values():
             timer.cancel()
         for process in self._waiting:
-            if process.poll() is None:
-                process.kill()
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # with the srun that an salloc has started
             process.wait()

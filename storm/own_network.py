@@ -1,13 +1,13 @@
 """A network namespace of the storm's own, in which packets can be lost without harm to others."""
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.testbed.install import TEST_PACKAGES, missing_packages
 from tests.testbed.processes import MINIMAL_ENVIRONMENT
 
 # Names the network namespace that we came from, by its inode.
@@ -32,13 +32,9 @@ def enter() -> None:
     Raises:
         RuntimeError: a program for it is missing; the message holds the remedy.
     """
-    for program, package in (
-        ("unshare", "util-linux"),
-        ("ip", "iproute2"),
-        ("iptables", "iptables"),
-    ):
-        if shutil.which(program, path=MINIMAL_ENVIRONMENT["PATH"]) is None:
-            raise RuntimeError(f"no {program}: install the package {package}")
+    needed = {package: TEST_PACKAGES[package] for package in ("util-linux", "iproute2", "iptables")}
+    if missing := missing_packages(needed):
+        raise RuntimeError(f"packages are missing: run: apt-get install {' '.join(missing)}")
     os.environ[_OUTSIDE] = _here()
     again = [sys.executable, *sys.orig_argv[1:]]
     os.execvp("unshare", ["unshare", "--net", "sh", "-c", _ENTER, "sh", *again])  # noqa: S606, S607

@@ -52,6 +52,7 @@ def run(  # noqa: PLR0913 - most are keyword-only
     store = store or store_of(seed)
     planned = storm(seed, seconds, brokers, store, nodes)
     with Site(folder, nodes, brokers, store, say) as site:
+        adopt(site)
         jobs = Jobs(site.slurm, folder, site.beats, site.partitions)
         faults = Faults(site, folder / "faults.log", random.Random(seed))  # noqa: S311 - no secret
         say(f"a storm of {seconds:g} s: {len(planned.faults)} faults, {len(planned.jobs)} jobs")
@@ -61,10 +62,16 @@ def run(  # noqa: PLR0913 - most are keyword-only
                 began = time.monotonic()
 
                 def tick() -> None:
+                    revive()
                     while coming and time.monotonic() >= began + coming[0].at:
                         jobs.submit(coming.pop(0))
+                        revive()  # without slurmctld each submission takes a minute
+
+                def revive() -> None:
                     if not (site.slurm.ctld_runs or faults.is_under_way("slurmctld")):
                         say("slurmctld has ended by itself: it is started again, as by systemd")
+                        # it wrote its last line before it ended
+                        faults.note("slurmctld", "crash", site.slurm.log.stat().st_mtime)
                         site.slurm.start_ctld()
 
                 carry_out(faults, planned.faults, began, tick)
@@ -87,3 +94,15 @@ def run(  # noqa: PLR0913 - most are keyword-only
             evidence=seen,
             verdict=checker.check(seen),
         )
+
+
+def adopt(site: Site) -> None:
+    """Give the servers that exist our tags: only then may the storm's operator retire their nodes.
+
+    Raises:
+        RuntimeError: one has not got them.
+    """
+    named = [node for kind, nodes in site.partitions.items() if kind != "delete" for node in nodes]
+    done = site.operator("nodes", "adopt", ",".join(named), "--reason", "storm")
+    if done.returncode != 0:
+        raise RuntimeError(f"{done.stdout}{done.stderr}")

@@ -47,7 +47,7 @@ fi
 # What the demo's Slurm daemons know each other by.
 [ -e munge_key ] || head -c 128 /dev/urandom >munge_key
 # The password of the simulated cloud. Replace it with your own cloud's password or secret.
-[ -e cloud_secret ] || echo keeper-password >cloud_secret
+[ -e cloud_secret ] || echo k9Wz3vQx7LrT2mYp8FhJ >cloud_secret
 
 # Containers see the files with this owner and mode. Lamplighter refuses secrets that other users
 # can read. RabbitMQ, PostgreSQL and Grafana read theirs under user ids that differ from image to image, so

@@ -12,6 +12,7 @@ from ops.cli.options import json_option
 from ops.cli.progress import with_progress
 from ops.cli.session import Session, pass_session
 from ops.cli.terminal import print_json, print_line
+from producers.disk import may_exist
 from workers.audit.chain import Chain, ChainProblem
 from workers.audit.heads import export_head, read_lines, sign_head, stored_heads
 from workers.audit.signing import Trusted, load_signer, load_trusted, public_file
@@ -107,7 +108,7 @@ def heads(session: Session, *, sign: bool) -> None:
 def trusted_keys(session: Session, keys: Keys) -> Trusted:
     """The keys of --key; by default the public key beside audit.key_file, if it exists."""
     own = public_file(session.settings.audit.key_file)
-    if not keys and not own.exists():
+    if not keys and not may_exist(own):
         click.echo(f"lamplighter: {own} does not exist: signatures cannot be checked", err=True)
         return Trusted([])
     return load_trusted(keys or (own,))

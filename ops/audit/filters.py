@@ -33,6 +33,12 @@ filter_options = combine(
 )
 
 
+def require_span(since: int | None, until: int | None) -> None:
+    """Refuse, with a click.BadParameter, a time in which nothing can be: an empty table would lie."""
+    if since is not None and until is not None and since >= until:
+        raise click.BadParameter("must be before --until", param_hint="--since")
+
+
 def filter_of(
     connection: sa.Connection,
     *,
@@ -44,7 +50,9 @@ def filter_of(
 
     Raises:
         AmbiguousIdError: the request is the beginning of several ids.
+        click.BadParameter: the time ends before it begins.
     """
+    require_span(options["since"], options["until"])
     if request_id is not None:
         request_id = whole_request_id(connection, request_id)
     return Filter(transitions=transitions or None, request_id=request_id, **options)

@@ -9,7 +9,7 @@ from itertools import islice
 import click
 import hostlist
 
-from ops.audit.filters import time_options
+from ops.audit.filters import require_span, time_options
 from ops.audit.listing import step_columns
 from ops.cli.ids import short_ids
 from ops.cli.options import count, job_id, json_option
@@ -178,6 +178,7 @@ def _failures_json(events: Sequence[RequestEvent]) -> dict[str, object]:
 @pass_session
 def failures(session: Session, /, *, since: int | None, until: int | None, as_json: bool) -> None:
     """List why requests failed, the most frequent cause first."""
+    require_span(since, until)
     wanted = Filter(since=since, until=until, transitions=(str(Transition.FAILED),))
     by_cause: dict[tuple[str, str], list[RequestEvent]] = {}
     with session.reading("audit") as connection:
@@ -204,6 +205,7 @@ def slowest(
     session: Session, /, *, since: int | None, until: int | None, limit: int, as_json: bool
 ) -> None:
     """List the boots that took longest, from the request until the node was up."""
+    require_span(since, until)
     with session.reading("audit") as connection:
         ends = (
             event_from(parse(entry.body))

@@ -1,5 +1,6 @@
 """Turns known errors into one line and an exit code."""
 
+import errno
 import socket
 import sys
 from collections.abc import Iterator
@@ -17,11 +18,20 @@ from workers.errors import (
     NotDeclaredError,
     TokenServiceAwayError,
 )
+from workers.slurm.commands import SlurmAwayError
 from workers.store.database import store_problem
 
 EXIT_FOUND = 1
 EXIT_WRONG = 2
 EXIT_AWAY = 3
+_REMEDIES = {
+    errno.EEXIST: "name another file, or remove this one",
+    errno.ENOENT: "make its folder, or name another",
+    errno.EACCES: "name a file in a folder where you may write",
+    errno.EISDIR: "name a file in it",
+    errno.ENOTDIR: "name a file in a folder",
+    errno.ENOSPC: "name a file on another disk",
+}
 _POSTGRESQL = {"psycopg", "psycopg2"}
 
 
@@ -46,7 +56,11 @@ def explain(error: Exception) -> tuple[str, int] | None:
             )
             code = EXIT_WRONG
         case (
-            StoreMissingError() | TokenServiceAwayError() | BrokerLoginError() | BrokerAlarmError()
+            StoreMissingError()
+            | SlurmAwayError()
+            | TokenServiceAwayError()
+            | BrokerLoginError()
+            | BrokerAlarmError()
         ):
             line, code = str(error), EXIT_AWAY
         case NotDeclaredError():
@@ -61,10 +75,17 @@ def explain(error: Exception) -> tuple[str, int] | None:
         case ConnectionError() | TimeoutError() | socket.gaierror():
             line, code = f"the broker is unavailable: {error}", EXIT_AWAY
         case OSError():
-            line, code = str(error), EXIT_WRONG
+            line, code = _of_file(error), EXIT_WRONG
         case _:
             return None
     return plain(line), code
+
+
+def _of_file(error: OSError) -> str:
+    if error.filename is None:
+        return str(error)
+    remedy = _REMEDIES.get(error.errno or 0)
+    return f"{error.filename}: {error.strerror}{f': {remedy}' if remedy else ''}"
 
 
 @contextmanager

@@ -34,6 +34,9 @@ StoreKind: TypeAlias = Literal["state", "audit"]
 _CONNECT_SECONDS = 10
 # the login uid of what no login started
 _NO_LOGIN = 2**32 - 1
+# Users inside, outside and their number; outside of all user namespaces, every user is itself.
+_USER_MAP = Path("/proc/self/uid_map")
+_ALL_USERS = ["0", "0", str(_NO_LOGIN)]
 
 
 class Session:
@@ -77,6 +80,18 @@ class Session:
         """A channel on a connection of its own; BrokerError if the broker is away or refuses."""
         with blocking_channel(self.broker) as channel:
             yield channel
+
+    def depths(self) -> "list[QueueDepth]":
+        """The counts of all queues; 0 for one without a leader. BrokerError as `channel`."""
+        from workers.broker.depths import queue_depths  # noqa: PLC0415 - few commands need it
+
+        with self.channel() as channel:
+            return queue_depths(channel)
+
+    def proven_depths(self) -> "list[QueueDepth]":
+        """The counts of all queues, read after the proof that they are true; errors of `prove_health`."""
+        self.prove_health(self.depths())
+        return self.depths()
 
     def prove_health(self, depths: "Sequence[QueueDepth]") -> None:
         """Prove that the broker has a quorum and accepts messages; errors of health.prove_health."""
@@ -206,13 +221,23 @@ def operator() -> str:
     """The operator's name for the audit log: the user, and who logged in as another one before.
 
     The kernel keeps the user of the login (pam_loginuid(8)). Without it, as in containers, only root
-    is believed which user called sudo: everybody else could write that name.
+    is believed which user called sudo: everybody else could write that name. In a user namespace
+    (user_namespaces(7)) everybody can be root or any user, so no more is said than that.
     """
     user = user_name(os.getuid())
+    if not _users_are_the_hosts():
+        return f"{user} (in a user namespace)"
     behind = _login_user()
     if behind is None and os.getuid() == 0:
         behind = os.environ.get("SUDO_USER")
     return f"{behind} (as {user})" if behind and behind != user else user
+
+
+def _users_are_the_hosts() -> bool:
+    try:
+        return _USER_MAP.read_text(encoding="ascii").split() == _ALL_USERS
+    except OSError:  # a kernel without user namespaces
+        return True
 
 
 def _login_user() -> str | None:

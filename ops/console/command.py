@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import time
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -36,12 +37,9 @@ from ops.console.render import environment, parts
 from ops.console.request_guard import host_names
 from producers.disk import unusable
 from producers.settings import ConfigError
-from schemas.numbers import whole_number
 from schemas.roles import Role
 from workers.process.logs import configure_logs
 from workers.process.metrics_endpoint import serve_metrics
-
-_MAX_PORT = 65_535
 
 
 @click.group(invoke_without_command=True)
@@ -70,14 +68,26 @@ def operator(session: Session, name: str) -> None:
         raise click.BadParameter("use only letters, digits and . _ @ -", param_hint="NAME")
     token = new_token()
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+    is_new = not path.exists()
     try:
         with os.fdopen(os.open(path, flags, 0o600), "a", encoding="utf-8") as file:
+            if is_new and os.geteuid() == 0:
+                give_to_console(session, file.fileno())
             file.write(f"{name} sha256:{digest(token)}\n")
     except OSError as error:
         raise ConfigError(unusable("console.operators_file", path, error)) from None
     read_operators(path)  # raises if the console would not accept the file
     print_line(f"{name} logs in with: {token}")
     print_line(f"the token is shown only once; to revoke it, delete its line from {path}")
+
+
+def give_to_console(session: Session, descriptor: int) -> None:
+    """Let the user that runs the console own a file: whose password at the broker is this user's."""
+    _, password = session.of_role(Role.CONSOLE).settings.broker.password_source
+    if password is not None:
+        with suppress(OSError):  # there is none on this host
+            owner = password.stat()
+            os.fchown(descriptor, owner.st_uid, owner.st_gid)
 
 
 @console.command
@@ -119,7 +129,7 @@ def serve(session: Session) -> int:
     """Serve the console until SIGTERM; returns the exit code."""
     settings = session.settings
     configure_logs(settings.log, role="console", cluster=settings.cluster)
-    host, port = listening(settings.console.listen)
+    host, port = settings.console.address()
     local = host == "localhost" or ipaddress.ip_address(host).is_loopback
     file = settings.console.operators_file
     auth = Authenticator(
@@ -180,18 +190,3 @@ def _operators(path: Path | None) -> "partial[dict[str, str]] | None":
         return None
     read_operators(path)
     return partial(read_operators, path)
-
-
-def listening(text: str) -> tuple[str, int]:
-    """Split an address into host and port; ConfigError if it is invalid."""
-    host, _, port = text.rpartition(":")
-    host = host.strip("[]")
-    try:
-        if host != "localhost":
-            ipaddress.ip_address(host)
-        number = whole_number(port, least=1, most=_MAX_PORT)
-    except ValueError:
-        number = None
-    if number is None:
-        raise ConfigError(f'console.listen: {text!r} is not an address; write "127.0.0.1:8617"')
-    return host, number

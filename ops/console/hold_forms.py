@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import click
 
 from ops.cli.session import Session
-from ops.nodes.holds import lift_holds, place_holds
+from ops.nodes.holds import lift_holds, place_holds, resolve_held
 from ops.nodes.submit import resolve_nodes
 
 _LONGEST_REASON = 500
@@ -25,8 +25,9 @@ class HoldForms:
             BrokerError: it is done, but not recorded in the audit.
         """
         by = f"{user} (console)"
+        resolve = resolve_held if fields.get("do") == "release" else resolve_nodes
         try:
-            chosen = resolve_nodes(self._session, fields.get("nodes", ""))
+            chosen = resolve(self._session, fields.get("nodes", ""))
         except click.BadParameter as error:
             raise ValueError(f"Nodes: {error.message}") from None
         if fields.get("do") == "release":

@@ -15,9 +15,10 @@ from ops.cli.errors import STORE_ERRORS, explain
 from ops.cli.session import Session
 from ops.console.timeout_reader import ReadTimeoutError, TimeoutReader
 from ops.console.view import EventLine, LoginState, SiteView, with_drift
+from ops.site.spooled import spools
 from workers.audit.queries import Entry, Filter, find
 from workers.broker.depths import QueueDepth, queue_depths
-from workers.broker.health import missing_workers, prove_health
+from workers.broker.health import prove_health
 from workers.config.logins import RefreshTokenSource
 from workers.config.settings import Settings
 from workers.errors import BrokerError
@@ -56,6 +57,7 @@ class SiteReader:
         self._slurm_conf: tuple[ConfDifference, ...] = ()
         self._state = TimeoutReader("state store", self._read_state)
         self._queues = TimeoutReader("broker", self._read_queues)
+        self._spools = TimeoutReader("spool", lambda: spools(self._settings.hook))
         self._events = TimeoutReader("audit store", self._read_events)
 
     def read(self) -> SiteView:
@@ -64,11 +66,17 @@ class SiteReader:
         state = _try(problems, self._state.read)
         queues = _try(problems, self._queues.read)
         events = _try(problems, self._events.read)
+        waiting = _try(problems, self._spools.read) or ()
         if state is None:
             # the nodes of the last view: open pages keep their lamps
             state = {"groups": _groups(self._settings, self._nodes, {}), "store_away": True}
         return SiteView(
-            taken_at=time.time_ns(), queues=queues, events=events, problems=tuple(problems), **state
+            taken_at=time.time_ns(),
+            queues=queues,
+            events=events,
+            spools=tuple(waiting),
+            problems=tuple(problems),
+            **state,
         )
 
     def close(self) -> None:
@@ -117,17 +125,18 @@ class SiteReader:
         if self._channel is None:
             self._channel = self._broker.enter_context(self._session.channel())
         try:
-            depths = tuple(queue_depths(self._channel))
+            depths = queue_depths(self._channel)
             now = time.monotonic()
             # without a leader, a queue has 0 messages and 0 consumers
-            if missing_workers(depths) and now - self._proved_at > _PROOF_SECONDS:
+            if now - self._proved_at > _PROOF_SECONDS:
                 prove_health(self._session.broker, depths)
                 self._proved_at = now
+                depths = queue_depths(self._channel)
         except AWAY_ERRORS:
             self._channel = None
             self._broker.close()
             raise
-        return depths
+        return tuple(depths)
 
     def _read_events(self) -> tuple[EventLine, ...]:
         with self._session.reading("audit") as connection:

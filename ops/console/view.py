@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from ops.console.attention import is_out_of_service
+from ops.site.spooled import SpoolStatus
 from workers.broker.depths import QueueDepth
 from workers.broker.topology import DEAD_LETTER_QUEUE, RETRY_TIERS
 from workers.resync.slurm_conf import ConfDifference
@@ -49,6 +50,7 @@ class SiteView:
         drift_counts: number of drifts from what Slurm wants, by kind.
         node_drifts: the drift of a node's power, by node.
         held: the nodes that are on hold.
+        spools: what waits on the console's host.
         store_away: whether the state store does not answer; then only the nodes' names are known.
     """
 
@@ -66,6 +68,7 @@ class SiteView:
     drift_counts: Mapping[str, int] = field(default_factory=dict)
     node_drifts: Mapping[str, str] = field(default_factory=dict)
     held: frozenset[str] = frozenset()
+    spools: tuple[SpoolStatus, ...] = ()
     store_away: bool = False
 
     @property

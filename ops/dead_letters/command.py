@@ -63,7 +63,8 @@ def list_(
 ) -> None:
     """List dead letters, oldest first, one by one or by group.
 
-    ID may be the beginning of an id.
+    ID may be the beginning of an id. Exit code 3: the list may lack letters, because a queue of requests
+    has no quorum.
     """
     found = find_letters(session, letter_filter(session.settings, **options))
     if by is None:
@@ -88,6 +89,8 @@ def list_(
         lines += [f"{count} of {cause}" for cause, count in causes.most_common()]
     for line in () if as_json else lines:
         print_line(line)
+    # a request that fails for good in such a queue cannot become a dead letter
+    session.prove_health(session.depths())
 
 
 def _print_json(session: Session, letters: Sequence[Letter]) -> None:
@@ -104,10 +107,6 @@ def _print_json(session: Session, letters: Sequence[Letter]) -> None:
 def show(session: Session, /, *, id_: str, as_json: bool, raw: Path | None) -> None:
     """Explain one dead letter: the request, each attempt, the current state, the effect of a replay."""
     found = find_letters(session, LetterFilter(ids=(id_,)))
-    if not found:
-        raise click.ClickException(
-            f"{id_!r} is not the id of a dead letter: see lamplighter dead-letters list --by letter"
-        )
     letter = found[-1]
     if raw is not None:
         raw.write_bytes(letter.body)

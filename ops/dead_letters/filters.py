@@ -19,7 +19,7 @@ filter_options = combine(
     click.option(
         "--stale", is_flag=True, help="Whose node a newer request wants in another state."
     ),
-    click.option("--job", type=job_id, help="Requested for this job."),
+    click.option("--job", type=job_id, help="Requested for this job, or about it."),
     click.option("--queue", help="From this work queue."),
     click.option(
         "--message", metavar="TEXT", help="The error message contains this: 'no valid host'."

@@ -93,12 +93,22 @@ def find_letters(session: Session, wanted: LetterFilter) -> list[Letter]:
 
     Raises:
         AmbiguousIdError: an id is the beginning of several.
+        click.ClickException: an id is that of no dead letter.
     """
     with session.dead_letter_queue() as queue:
-        letters = queue.letters()
+        letters = _all_letters(queue)
     if len(letters) == MOST:
         warn(f"only the first {MOST} dead letters were read")
     return _chosen(session, wanted, letters)
+
+
+def _all_letters(queue: DeadLetterQueue) -> list[Letter]:
+    letters = queue.letters()
+    if queue.is_shared:
+        warn(
+            "another command or the console has the dead letters open: those that it holds are missing here"
+        )
+    return letters
 
 
 def print_letters(session: Session, letters: Sequence[Letter]) -> int:
@@ -110,8 +120,12 @@ def print_letters(session: Session, letters: Sequence[Letter]) -> int:
 
 
 def _chosen(session: Session, wanted: LetterFilter, letters: Sequence[Letter]) -> list[Letter]:
+    known = {letter.id for letter in letters}
     for id_ in wanted.ids:
-        whole_id(id_, (letter.id for letter in letters))
+        if whole_id(id_, known) not in known:
+            raise click.ClickException(
+                f"{id_!r} is not the id of a dead letter: see lamplighter dead-letters list --by letter"
+            )
     found = wanted.of(letters)
     return stale_letters(session, found, required=True) if wanted.stale else found
 
@@ -165,7 +179,7 @@ def _carry_out(
     with session.store("state") as store:
         while unfinished:
             with session.dead_letter_queue() as queue:
-                letters = _chosen(session, wanted, queue.letters())
+                letters = _chosen(session, wanted, _all_letters(queue))
                 found = [letter for letter in letters if key(letter) not in refused]
                 total = total or len(found)
                 # a letter that has died again since then needs another decision

@@ -12,6 +12,8 @@ from schemas.numbers import whole_number
 from workers.config.settings import Settings
 from workers.dead_letters.letter import Letter
 
+_JOBS = frozenset(transition.type for transition in JobTransition)
+
 
 @dataclass(frozen=True, slots=True)
 class LetterFilter:
@@ -180,7 +182,7 @@ def exported(letter: Letter) -> dict[str, object]:
 def jobs_about(letter: Letter) -> list[int]:
     """The jobs that wait for a request, or the job that an event is about."""
     event = letter.undelivered.event if letter.undelivered else None
-    if event is not None and event.type == JobTransition.FAILED.type:
+    if event is not None and event.type in _JOBS:
         job = whole_number(event.subject)
         return [] if job is None else [job]
     return jobs_of(letter.command)

@@ -3,7 +3,9 @@
 command: the command; which checks run where.
 checks: runs each check in bounded time.
 access: what a user may do with files and folders.
-host: files and folders of this host: owners, modes, space; the spool.
+settings: settings that load, and cannot do what they are meant for.
+named_files: files that settings name for workers of this host, and that only their work would miss.
+host, disks: files and folders of this host: owners, modes, the spool; their file systems.
 planned: owners and modes of what init puts in place.
 roles: the logins and permissions of all roles at the broker.
 units: the units of this host, where systemd runs.

@@ -5,6 +5,7 @@ from threading import Thread
 
 from ops.cli.errors import explain
 from ops.site.findings import Finding, Severity
+from ops.site.kinds import Kind
 from producers.settings import ConfigError
 
 # Whatever hangs: a resolver, a file system, a database that accepts and is silent, a cloud that drips.
@@ -27,7 +28,7 @@ def findings_of(what: str, check: Callable[[], Iterable[Finding]]) -> list[Findi
     if problem is None:
         return found
     severity = Severity.WRONG if isinstance(problem, ConfigError) else Severity.AWAY
-    return [*found, Finding(severity, "check", f"{what}: {words_of(problem)}")]
+    return [*found, Finding(severity, Kind.CHECK, f"{what}: {words_of(problem)}")]
 
 
 def failure_of(work: Callable[[], object], seconds: float | None = None) -> Exception | None:

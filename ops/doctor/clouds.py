@@ -1,7 +1,7 @@
 """Checks the clouds: rights, quota, templates, servers, clock. Tokens come from the token service."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import hostlist
@@ -11,11 +11,14 @@ from ops.cli.terminal import cut
 from ops.doctor.host import wrong
 from ops.doctor.parts import of_clock
 from ops.site.findings import Finding, Severity
+from ops.site.kinds import Kind
 from workers.clouds.client import Cloud
-from workers.clouds.errors import BadTemplateError, CloudError
+from workers.clouds.errors import BadTemplateError, CloudError, CloudSettingError
 from workers.clouds.quota import Flavor, Limits, Wish, shortages
+from workers.clouds.servers import node_address
+from workers.clouds.template_check import PartProblem
 from workers.config.settings import Settings
-from workers.errors import LamplighterError
+from workers.errors import LamplighterError, TokenRefusedError
 from workers.tokens.client import TokenClient
 from workers.tokens.plugin import TokenServicePlugin
 
@@ -32,6 +35,8 @@ class CloudView:
         limits: the project's quota; None if the cloud does not show it.
         flavors: of the groups whose templates are right.
         problems: of the other groups' templates.
+        parts: what is wrong with the templates' key, security groups, zone and server group, by group.
+        unreachable: nodes whose servers have addresses, but none that would be the node's.
         ahead: seconds by which the cloud's clock is ahead of ours.
     """
 
@@ -39,6 +44,8 @@ class CloudView:
     limits: Limits | None = None
     flavors: Mapping[str, Flavor] = field(default_factory=dict)
     problems: Mapping[str, str] = field(default_factory=dict)
+    parts: Mapping[str, Sequence[PartProblem]] = field(default_factory=dict)
+    unreachable: frozenset[str] = frozenset()
     ahead: float = 0.0
 
 
@@ -52,15 +59,17 @@ def of_clouds(session: Session, settings: Settings) -> Iterator[Finding]:
                     yield from of_cloud(name, settings, _look(name, settings, client))
                 except CloudError as error:
                     yield _refused(name, error)
+                except (TokenRefusedError, CloudSettingError) as error:  # of this cloud alone
+                    yield Finding(Severity.AWAY, Kind.CLOUD, f"clouds.{name}: {error}")
     except LamplighterError as error:
-        yield Finding(Severity.AWAY, "cloud", f"no cloud can be looked at: {error}")
+        yield Finding(Severity.AWAY, Kind.CLOUD, f"no cloud can be looked at: {error}")
 
 
 def _refused(name: str, error: CloudError) -> Finding:
     if error.status == _FORBIDDEN:
         remedy = f"give the login of clouds.{name} the role member in its project"
-        return wrong("rights", f"clouds.{name}: the cloud forbids: {error}", remedy)
-    return Finding(Severity.AWAY, "cloud", f"clouds.{name}: {error}")
+        return wrong(Kind.CLOUD_RIGHTS, f"clouds.{name}: the cloud forbids: {error}", remedy)
+    return Finding(Severity.AWAY, Kind.CLOUD, f"clouds.{name}: {error}")
 
 
 def of_cloud(name: str, settings: Settings, view: CloudView) -> Iterator[Finding]:
@@ -72,36 +81,68 @@ def of_cloud(name: str, settings: Settings, view: CloudView) -> Iterator[Finding
             continue
         if key in view.problems:
             remedy = f"correct [groups.{key}.server] in lamplighter.toml"
-            yield wrong("template", f"groups.{key}.server: {view.problems[key]}", remedy)
+            yield wrong(Kind.TEMPLATE, f"groups.{key}.server: {view.problems[key]}", remedy)
+        yield from _of_parts(f"groups.{key}.server", view.parts.get(key, ()))
         nodes = [node for node, of in settings.nodes.items() if of == key]
         absent = [node for node in nodes if node not in view.servers]
+        if settings.slurm.set_addresses and (
+            no := [one for one in nodes if one in view.unreachable]
+        ):
+            where = f"on the network {group.network}" if group.network else "that others can reach"
+            words = (
+                f"groups.{key}: {len(no)} of {len(nodes)} nodes have a server without an address {where}: "
+                f"slurm.set_addresses sets none: {cut(hostlist.collect_hostlist(no))}"
+            )
+            remedy = f"correct network in [groups.{key}]: the one whose address is the node's"
+            yield wrong(Kind.USELESS, words, remedy)
         wishes.append(Wish(len(absent), view.flavors.get(key)))
         if absent and group.strategy != "delete":
             names = cut(hostlist.collect_hostlist(absent))
             words = f"groups.{key}: {len(absent)} of {len(nodes)} nodes have no server: {names}"
             remedy = f'lamplighter nodes deploy {key} --reason "first nodes"'
-            yield wrong("servers_missing", words, remedy)
+            yield wrong(Kind.SERVERS_MISSING, words, remedy)
     for problem in shortages(view.limits, wishes) if view.limits else ():
         words = f"clouds.{name}: the quota is below what all nodes need: {problem}"
-        yield wrong("quota", words, "ask the cloud for a larger quota, or make the groups smaller")
+        yield wrong(
+            Kind.QUOTA, words, "ask the cloud for a larger quota, or make the groups smaller"
+        )
+
+
+def _of_parts(table: str, problems: Sequence[PartProblem]) -> Iterator[Finding]:
+    for one in dict.fromkeys(problems):
+        if one.is_known:
+            remedy = f"correct {one.field} in [{table}] in lamplighter.toml"
+            yield wrong(Kind.TEMPLATE, f"{table}.{one.field}: {one.words}", remedy)
+        else:
+            words = f"{table}.{one.field} was not checked: {one.words}"
+            yield Finding(Severity.NOTE, Kind.CLOUDS_UNKNOWN, words)
 
 
 def _look(name: str, settings: Settings, client: TokenClient) -> CloudView:
     """Read the cloud; errors as those of its client."""
     of_cloud = settings.clouds[name]
     plugin = TokenServicePlugin(client, name, of_cloud.auth_url)
-    cloud = Cloud(of_cloud, plugin, _SECONDS, settings.cluster)
-    flavors, problems = {}, {}
+    groups = {key: group for key, group in settings.groups.items() if group.cloud == name}
+    cloud = Cloud(of_cloud, plugin, _SECONDS, settings.cluster, groups)
+    flavors, problems, parts = {}, {}, {}
     try:
-        nodes = {server.node or server.name for server in cloud.list_servers(None).servers}
+        servers = {one.node or one.name: one for one in cloud.list_servers(None).servers}
+        unreachable = frozenset(
+            node
+            for node, server in servers.items()
+            if (group := groups.get(settings.nodes.get(node, ""))) is not None
+            and server.addresses
+            and node_address(server, group) is None
+        )
         limits, theirs = cloud.limits()
-        for key, group in settings.groups.items():
-            if group.cloud == name and group.server is not None:
+        for key, group in groups.items():
+            if group.server is not None:
                 try:
                     flavors[key] = cloud.check(group.server)
                 except BadTemplateError as error:
                     problems[key] = str(error)
+                parts[key] = cloud.part_problems(group.server)
         ahead = 0.0 if theirs is None else theirs.timestamp() - time.time()
     finally:
         cloud.close()
-    return CloudView(frozenset(nodes), limits, flavors, problems, ahead)
+    return CloudView(frozenset(servers), limits, flavors, problems, parts, unreachable, ahead)

@@ -25,10 +25,12 @@ from ops.doctor.prolog import boots_of_a_day, of_prolog
 from ops.doctor.roles import of_permissions, of_role_logins
 from ops.doctor.scrub import Scrubber
 from ops.doctor.secrets import known_secrets
-from ops.doctor.slurm import config_from, of_names, of_slurm
+from ops.doctor.settings import of_settings
+from ops.doctor.slurm import config_from, of_names, of_slurm, of_slurm_places
 from ops.doctor.units import of_systemd
 from ops.site import findings
 from ops.site.findings import Finding, Severity
+from ops.site.kinds import Kind
 from producers.settings import ConfigError
 from schemas.errors import MalformedMessageError
 from schemas.ids import NO_CORRELATION
@@ -65,8 +67,8 @@ _SECONDS = 60.0
 def doctor(session: Session, *, as_json: bool, fix: bool) -> None:
     """Check this host's part of the installation, and the parts that it reaches.
 
-    Each finding says what is wrong and what to change. The output has no secret: it can go into a
-    report of a problem. Exit code 1: something is wrong; 3: a part does not answer.
+    Each finding says what is wrong, why it matters and what to change. The output has no secret: it
+    can go into a report of a problem. Exit code 1: something is wrong; 3: a part does not answer.
 
     With --fix, what can do no harm is done, and the findings are those that remain.
     """
@@ -82,6 +84,7 @@ def doctor(session: Session, *, as_json: bool, fix: bool) -> None:
     else:
         for one in found:
             print_line(f"{one.severity.name.lower()}: {one.words}")
+            print_line(f"    why it matters: {one.kind.why}")
             if one.remedy:
                 print_line(f"    {one.remedy}")
         print_line(findings.summary(found))
@@ -112,7 +115,7 @@ def _all_findings(session: Session) -> Iterator[Finding]:
         settings = session.settings
     except ConfigError as error:
         yield from findings_of("lamplighter.toml", lambda: of_configuration(session.config))
-        yield Finding(Severity.WRONG, "configuration", str(error))
+        yield Finding(Severity.WRONG, Kind.CONFIGURATION, str(error))
         return
     role = settings.broker.role
     slurm: dict[str, str] = {}
@@ -120,6 +123,7 @@ def _all_findings(session: Session) -> Iterator[Finding]:
     user = slurm.get("SlurmUser", "slurm").partition("(")[0]
     hooks = user if runs_hooks(settings, slurm) else None
     yield from findings_of("files and folders", lambda: of_host(settings, hooks))
+    yield from findings_of("settings", lambda: of_settings(settings))
     yield from findings_of("rights", lambda: of_planned(session.config, hooks))
     yield from findings_of("units", of_systemd)
     broker = findings_of("broker", lambda: of_broker(session))
@@ -130,7 +134,7 @@ def _all_findings(session: Session) -> Iterator[Finding]:
             yield from findings_of(f"the {kind} store", partial(of_migrations, session, kind))
         yield from findings_of("stores", lambda: of_store(session))
         yield from findings_of("audit log", lambda: of_measured(session, settings))
-    if any(one.severity is Severity.AWAY or one.key == "broker" for one in broker):
+    if any(one.severity is Severity.AWAY or one.kind is Kind.BROKER for one in broker):
         return  # which brings tokens
     yield from findings_of("roles", lambda: of_role_logins(session))
     yield from findings_of("permissions", lambda: of_permissions(session))
@@ -140,7 +144,7 @@ def _all_findings(session: Session) -> Iterator[Finding]:
         yield from findings_of("clouds", lambda: of_clouds(session, settings))
     else:
         words = f"the clouds were not looked at: the role {role} gets no token"
-        yield Finding(Severity.NOTE, "clouds_unknown", words)
+        yield Finding(Severity.NOTE, Kind.CLOUDS_UNKNOWN, words)
 
 
 def of_this_host(session: Session) -> Session:
@@ -175,12 +179,13 @@ def runs_hooks(settings: Settings, slurm: Mapping[str, str]) -> bool:
 def _of_slurmctld(session: Session, settings: Settings, slurm: dict[str, str]) -> Iterator[Finding]:
     """Findings about slurmctld, whose configuration is put into `slurm`."""
     if not is_installed(settings):
+        yield from of_slurm_places(settings)
         return
     try:
         text = SlurmCommands(settings).query("scontrol", "show", "config")
         seen = _seen(settings)
     except (SlurmAwayError, ConfigError, MalformedMessageError) as error:
-        yield Finding(Severity.AWAY, "slurm", str(error), "start slurmctld")
+        yield Finding(Severity.AWAY, Kind.SLURM, str(error), "start slurmctld")
         return
     slurm |= config_from(text)
     kept = seen.power_saving.excluded if seen.power_saving else ()

@@ -1,9 +1,7 @@
 """Checks the files and folders of this host."""
 
 import shlex
-import shutil
 import stat
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,30 +9,29 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from ops.doctor.access import ENTER, READ, WRITE, User, status_of
-from ops.site.findings import Finding, Severity
+from ops.doctor.disks import of_disk, of_space
+from ops.site.findings import Finding, Severity, of_spools
+from ops.site.kinds import Kind
+from ops.site.spooled import spools
 from producers.broker_settings import BrokerSettings
 from producers.disk import user_name
 from producers.settings import HookSettings
 from schemas.roles import Role
 from workers.config.settings import Settings
 
-# Less free space than this, in bytes, and a storm of requests may fill the disk.
-_SPACE = 100 * 2**20
-# A call that has waited longer than this, in seconds, was not sent by a relay.
-_OLD_CALL = 60.0
 _GROUP_OR_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 _OTHERS = stat.S_IROTH | stat.S_IWOTH
 
 
-def wrong(key: str, words: str, remedy: str) -> Finding:
+def wrong(kind: Kind, words: str, remedy: str) -> Finding:
     """A finding about which an operator must do something."""
-    return Finding(Severity.WRONG, key, words, remedy)
+    return Finding(Severity.WRONG, kind, words, remedy)
 
 
-def fixable(key: str, words: str, *command: str | Path) -> Finding:
+def fixable(kind: Kind, words: str, *command: str | Path) -> Finding:
     """A finding that a command ends: it creates a folder, or takes rights away."""
     fix = tuple(map(str, command))
-    return Finding(Severity.WRONG, key, words, shlex.join(fix), fix)
+    return Finding(Severity.WRONG, kind, words, shlex.join(fix), fix)
 
 
 def of_host(settings: Settings, slurm_user: str | None) -> Iterator[Finding]:
@@ -58,14 +55,16 @@ def of_hooks(hook: HookSettings, config: Path, user: User) -> Iterator[Finding]:
     """What the hooks, which run as SlurmUser, need."""
     for key, path in (("hooks.spool", hook.spool), ("hooks.state", hook.state)):
         yield from _folder(key, path, user, private=True)
-        yield from _space(key, path)
+        yield from of_space(key, path)
+        # both controllers of a pair use one clock
+        yield from of_disk(key, path, shared=key == "hooks.state")
     if hook.log_file is not None and status_of(hook.log_file) is None:
         yield from _folder("hooks.log_file", hook.log_file.parent, user, private=False)
     key_of_secret, secret = replace(hook.broker, role=Role.HOOK).password_source
     for key, file in (("lamplighter.toml", config), (key_of_secret, secret)):
         yield from _file(key, file, user, READ)
     yield from _file("hooks.log_file", hook.log_file, user, WRITE)
-    yield from _waiting(hook.spool)
+    yield from of_spools(spools(hook))
 
 
 def _file(key: str, path: Path | None, user: User, wanted: int) -> Iterator[Finding]:
@@ -74,11 +73,12 @@ def _file(key: str, path: Path | None, user: User, wanted: int) -> Iterator[Find
     if path is None or status is None:
         return
     verb, letter = ("readable", "r") if wanted == READ else ("writable", "w")
+    kind = Kind.UNREADABLE if wanted == READ else Kind.UNWRITABLE
     if (closed := user.closed_folder(path)) is not None:
         yield _closed(key, path, closed, user)
     elif not user.may(wanted, status):
         yield wrong(
-            f"un{verb}",
+            kind,
             f"{key}: {path} is not {verb} for {user.name}, as whom the hooks run",
             f"chgrp it to a group of {user.name}, and chmod g+{letter}; then restart slurmctld",
         )
@@ -86,7 +86,7 @@ def _file(key: str, path: Path | None, user: User, wanted: int) -> Iterator[Find
 
 def _closed(key: str, path: Path, folder: Path, user: User) -> Finding:
     words = f"{key}: {path}: {user.name} may not enter {folder}"
-    return wrong("folder", words, f"chgrp it to a group of {user.name}, and chmod g+x {folder}")
+    return wrong(Kind.FOLDER, words, f"chgrp it to a group of {user.name}, and chmod g+x {folder}")
 
 
 def _folder(key: str, path: Path, user: User, *, private: bool) -> Iterator[Finding]:
@@ -95,46 +95,22 @@ def _folder(key: str, path: Path, user: User, *, private: bool) -> Iterator[Find
     except OSError as error:
         words = f"{key}: {path}: {error.strerror}"
         if isinstance(error, FileNotFoundError):
-            yield fixable("folder", words, "install", "-d", "-m", "0700", "-o", user.name, path)
+            yield fixable(Kind.FOLDER, words, "install", "-d", "-m", "0700", "-o", user.name, path)
         else:
-            yield wrong("folder", words, f"let {user.name} enter the folders above it")
+            yield wrong(Kind.FOLDER, words, f"let {user.name} enter the folders above it")
         return
     if not stat.S_ISDIR(status.st_mode):
-        yield wrong("folder", f"{key}: {path} is not a folder", f"move it away, or change {key}")
+        yield wrong(Kind.FOLDER, f"{key}: {path} is not a folder", f"move it away, or change {key}")
     elif (closed := user.closed_folder(path)) is not None:
         yield _closed(key, path, closed, user)
     elif not user.may(READ | WRITE | ENTER if private else WRITE | ENTER, status):
         yield wrong(
-            "folder",
+            Kind.FOLDER,
             f"{key}: {path} cannot be read and written by {user.name}, as whom the hooks run",
             f"chown {user.name} {path}; chmod u+rwx {path}",
         )
     elif private and status.st_mode & stat.S_IWOTH:
-        yield fixable("folder", f"{key}: every user can write to {path}", "chmod", "0700", path)
-
-
-def _space(key: str, path: Path) -> Iterator[Finding]:
-    try:
-        free = shutil.disk_usage(path).free
-    except OSError:
-        return  # `_folder` says it
-    if free < _SPACE:
-        words = f"{key}: the file system of {path} has {free >> 20} MiB left"
-        yield wrong("space", words, "make room: a full disk stops the hooks")
-
-
-def _waiting(spool: Path) -> Iterator[Finding]:
-    try:
-        ages = [time.time() - one.stat().st_mtime for one in spool.glob("*") if one.is_file()]
-    except OSError:
-        return
-    old = [age for age in ages if age > _OLD_CALL]
-    if old:
-        yield wrong(
-            "spool",
-            f"{len(old)} calls of hooks wait in {spool}, the oldest for {max(old):.0f} s",
-            "start lamplighter relay on this host; lamplighter relay --once says what is wrong",
-        )
+        yield fixable(Kind.FOLDER, f"{key}: every user can write to {path}", "chmod", "0700", path)
 
 
 def _broker_secrets(broker: BrokerSettings) -> dict[str, Path | None]:
@@ -157,7 +133,7 @@ def of_secrets(settings: Settings) -> Iterator[Finding]:
             continue
         status = status_of(path)
         if status is not None and status.st_mode & _OTHERS:
-            yield fixable("mode", f"{key}: every user can read {path}", "chmod", "o=", path)
+            yield fixable(Kind.MODE, f"{key}: every user can read {path}", "chmod", "o=", path)
 
 
 def of_configuration(path: Path) -> Iterator[Finding]:
@@ -165,7 +141,7 @@ def of_configuration(path: Path) -> Iterator[Finding]:
     status = status_of(path)
     if status is not None and status.st_mode & _GROUP_OR_OTHERS:
         words = f"{path} can be changed by others than its owner, and names commands"
-        yield fixable("mode", words, "chmod", "go-w", path)
+        yield fixable(Kind.MODE, words, "chmod", "go-w", path)
 
 
 def of_stores(settings: Settings) -> Iterator[Finding]:
@@ -182,9 +158,10 @@ def of_stores(settings: Settings) -> Iterator[Finding]:
         if folder is None:
             words = f"{key}: {path.parent} does not exist, or {user_name()} may not enter it"
             yield wrong(
-                "folder", words, f"install -d -o USER {path.parent}, with the workers' user"
+                Kind.FOLDER, words, f"install -d -o USER {path.parent}, with the workers' user"
             )
             continue
-        yield from _space(key, path.parent)
+        yield from of_space(key, path.parent)
+        yield from of_disk(key, path.parent)
         if file is not None and file.st_mode & _OTHERS:
-            yield fixable("mode", f"{key}: every user can read {path}", "chmod", "o=", path)
+            yield fixable(Kind.MODE, f"{key}: every user can read {path}", "chmod", "o=", path)

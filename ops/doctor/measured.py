@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from ops.cli.errors import STORE_ERRORS
 from ops.cli.session import Session
 from ops.doctor.host import wrong
+from ops.site import kinds
 from ops.site.findings import Finding
 from schemas.commands import Kind
 from schemas.envelope import parse
@@ -55,7 +56,7 @@ def of_times(seconds: Mapping[Kind, Sequence[float]], settings: Settings) -> Ite
             )
             longer = int(2 * most)
             yield wrong(
-                "timeout",
+                kinds.Kind.TIMEOUT,
                 f"{parameter} is {timeout} s, but it takes up to {words}",
                 f"{parameter}={longer} in slurm.conf, and {kind}_timeout = {longer} in [slurm]",
             )

@@ -14,15 +14,17 @@ from ops.cli.session import Session, StoreKind
 from ops.doctor.host import fixable, wrong
 from ops.site import findings
 from ops.site.findings import Finding, Severity
+from ops.site.kinds import Kind
 from ops.site.management import ManagementApi
 from ops.site.status import store_findings
+from ops.site.tokens import report_of
 from ops.site.topology_check import differences, missing
 from producers.disk import user_name
 from producers.settings import ConfigError
 from schemas.roles import Role
 from workers.broker.blocking import server_version
-from workers.broker.depths import queue_depths
-from workers.broker.topology import topology
+from workers.broker.depths import QueueDepth
+from workers.broker.topology import NOTIFY_QUEUE, topology
 from workers.config.settings import Settings
 from workers.errors import BrokerError, TokenError
 from workers.process.foreign import bounded_session
@@ -34,7 +36,7 @@ _OLDEST_BROKER = (3, 10)
 # The roles that may read all tables.
 _READERS = frozenset({Role.OPERATOR, Role.READER, Role.CONSOLE})
 # Clocks that differ by more than this, in seconds, make generations implausible one day.
-_CLOCKS = 5.0
+CLOCKS = 5.0
 
 
 def of_broker(session: Session) -> Iterator[Finding]:
@@ -42,18 +44,27 @@ def of_broker(session: Session) -> Iterator[Finding]:
     yield from findings.of_roles(session.settings.broker)
     try:
         with session.channel() as channel:
-            depths = queue_depths(channel)
             yield from of_broker_version(server_version(channel))
-            yield from findings.of_queues(depths)
             absent = missing(channel, topology(notify_keys=session.settings.notify_keys))
             # `of_queues` names the queues
             yield from of_differences([one for one in absent if one.startswith("exchange ")])
-            session.prove_health(depths)
+        depths = session.proven_depths()
+        yield from findings.of_queues(depths)
+        yield from of_notify(session.settings, depths)
         yield from _of_management(session, absent)
     except ConfigError as error:  # of a file that its settings name
-        yield Finding(Severity.WRONG, "broker", str(error))
+        yield Finding(Severity.WRONG, Kind.BROKER, str(error))
     except BrokerError as error:
-        yield Finding(Severity.AWAY, "broker", describe_error(error))
+        yield Finding(Severity.AWAY, Kind.BROKER, describe_error(error))
+
+
+def of_notify(settings: Settings, depths: Sequence[QueueDepth]) -> Iterator[Finding]:
+    """Webhooks without a worker: until one has bound the queue, no event waits there, either. Pure."""
+    idle = any(one.name == NOTIFY_QUEUE and not one.consumers and not one.ready for one in depths)
+    if settings.webhooks and idle:
+        names = ", ".join(webhook.name for webhook in settings.webhooks)
+        words = f"notify.webhook: no notify worker runs, which sends events to {names}"
+        yield wrong(Kind.NOTIFY_UNREAD, words, findings.START_NOTIFY)
 
 
 def of_broker_version(version: str) -> Iterator[Finding]:
@@ -61,17 +72,17 @@ def of_broker_version(version: str) -> Iterator[Finding]:
     found = re.match(r"(\d+)\.(\d+)", version)
     if found and (int(found[1]), int(found[2])) < _OLDEST_BROKER:
         words = f"RabbitMQ {version} is too old: it may lose requests when their retry time ends"
-        yield wrong("broker_version", words, "upgrade RabbitMQ to 3.10 or later")
+        yield wrong(Kind.BROKER_VERSION, words, "upgrade RabbitMQ to 3.10 or later")
 
 
 def of_differences(lines: Sequence[str]) -> Iterator[Finding]:
     """Differences from the topology, as ops.site.topology_check writes them. Pure."""
     for one in lines:
         if one.endswith(": missing"):
-            yield fixable("topology", one, *findings.APPLY_TOPOLOGY)
+            yield fixable(Kind.TOPOLOGY, one, *findings.APPLY_TOPOLOGY)
         else:
             yield wrong(
-                "topology", one, "see docs/broker-cluster.md, and lamplighter topology check"
+                Kind.TOPOLOGY, one, "see docs/broker-cluster.md, and lamplighter topology check"
             )
 
 
@@ -86,12 +97,12 @@ def _of_management(session: Session, absent: Collection[str]) -> Iterator[Findin
     unknown = "arguments and members of queues, and the broker's clock, were not checked"
     if not settings.management_urls:
         remedy = "write broker.management_url, if the broker has its plugin rabbitmq_management"
-        yield Finding(Severity.NOTE, "management_unknown", unknown, remedy)
+        yield Finding(Severity.NOTE, Kind.MANAGEMENT_UNKNOWN, unknown, remedy)
         return
     if users is not None:
         if not os.access(users.secret_file(Role.SETUP), os.R_OK):
             words = f"{unknown}: {user_name()} may not read the password of the role {Role.SETUP}"
-            yield Finding(Severity.NOTE, "management_unknown", words)
+            yield Finding(Severity.NOTE, Kind.MANAGEMENT_UNKNOWN, words)
             return
         settings = session.of_role(Role.SETUP).settings
     required = topology(notify_keys=settings.notify_keys)
@@ -125,7 +136,7 @@ def of_migrations(session: Session, kind: StoreKind) -> Iterator[Finding]:
         )
     else:
         remedy = "install the newer version of Lamplighter here too, or restore a backup"
-    yield wrong("store_version", words, remedy)
+    yield wrong(Kind.STORE_VERSION, words, remedy)
 
 
 def of_store(session: Session) -> Iterator[Finding]:
@@ -143,9 +154,9 @@ def of_store(session: Session) -> Iterator[Finding]:
         role = session.settings.broker.role
         if _is_refused(error) and role not in _READERS:
             words = f"the store was not checked: the role {role} may not"
-            yield Finding(Severity.NOTE, "store_unknown", words)
+            yield Finding(Severity.NOTE, Kind.STORE_UNKNOWN, words)
         else:
-            yield Finding(Severity.AWAY, "store", describe_error(error))
+            yield Finding(Severity.AWAY, Kind.STORE, describe_error(error))
 
 
 def _is_refused(error: Exception) -> bool:
@@ -165,17 +176,17 @@ def _of_database_user(session: Session) -> Iterator[Finding]:
                 f"store.audit_url: user {connection.engine.url.username} may delete audit records"
             )
             remedy = "lamplighter database roles gives each role its own user (docs/security.md)"
-            yield Finding(Severity.NOTE, "database", words, remedy)
+            yield Finding(Severity.NOTE, Kind.DATABASE, words, remedy)
 
 
 def of_clock(whose: str, theirs: float, ours: float) -> Iterator[Finding]:
     """Two clocks that differ; seconds since the epoch."""
-    if abs(theirs - ours) > _CLOCKS:
+    if abs(theirs - ours) > CLOCKS:
         words = (
             f"this host's clock and that of {whose} differ by {abs(theirs - ours):.0f} s: requests and "
             "logins may count as older or newer than they are"
         )
-        yield wrong("clock", words, "synchronise both (chrony or systemd-timesyncd)")
+        yield wrong(Kind.CLOCK, words, "synchronise both (chrony or systemd-timesyncd)")
 
 
 def of_logins(session: Session, settings: Settings) -> Iterator[Finding]:
@@ -183,9 +194,9 @@ def of_logins(session: Session, settings: Settings) -> Iterator[Finding]:
     try:
         with session.token_client() as client:
             for cloud in settings.clouds:
-                report = client.report(cloud)
+                report = report_of(client, cloud)
                 if report.trouble:
                     remedy = report.remedy or f"lamplighter tokens test {cloud}"
-                    yield wrong("login", f"clouds.{cloud}: {report.trouble}", remedy)
+                    yield wrong(Kind.LOGIN, f"clouds.{cloud}: {report.trouble}", remedy)
     except (TokenError, BrokerError) as error:
-        yield Finding(Severity.AWAY, "tokens", describe_error(error))
+        yield Finding(Severity.AWAY, Kind.TOKENS, describe_error(error))

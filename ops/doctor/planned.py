@@ -16,6 +16,7 @@ from ops.install.units import (
     WORKERS_USER,
 )
 from ops.site.findings import Finding
+from ops.site.kinds import Kind
 from producers.config_file import FILE_NAME
 from schemas.roles import Role
 from workers.store.access import ACCESS
@@ -44,7 +45,7 @@ def of_rights(files: Iterable[PlannedFile]) -> Iterator[Finding]:
         if problem is not None:
             owner = ":".join(file.owner)
             remedy = f"chown {owner} {file.path}; chmod {file.mode:04o} {file.path}"
-            yield wrong("rights", f"{file.path} has {problem}", remedy)
+            yield wrong(Kind.RIGHTS, f"{file.path} has {problem}", remedy)
 
 
 def planned_files(slurm_user: str | None) -> Iterator[PlannedFile]:

@@ -10,13 +10,16 @@ from ops.cli.errors import STORE_ERRORS
 from ops.cli.session import Session
 from ops.doctor.host import wrong
 from ops.doctor.slurm import PROLOG, version_of
-from ops.install.units import PROGRAMS, PROLOG_DROP_IN
+from ops.install.units import PROGRAMS, PROLOG_DROP_IN, RUN
 from ops.site.findings import Finding, Severity
+from ops.site.kinds import Kind
 from schemas.registrations import TYPE as REGISTERED
 from workers.config.settings import Settings
-from workers.slurm.prolog_slots import default_slots
+from workers.slurm.prolog_slots import default_slots, knows_tunable
 from workers.store.tables import audit
 
+# Where the program waits without an argument, and Slurm gives it none (producers/prolog.bash).
+_FOLDER = RUN / "prolog"
 _DAY = 86_400 * 10**9
 # Seconds that each booted node waits in the mean for slurmctld's timer.
 _TIMER_MEAN = 15
@@ -52,16 +55,23 @@ def of_prolog(
     named, is_set = any(Path(one).name == PROLOG for one in programs), settings.slurm.prolog
     if named and is_set is None:
         words = f"PrologSlurmctld is {PROLOG}, but slurm.prolog is not set: no job waits in it"
-        yield wrong("prolog", words, 'prolog = "/run/lamplighter/prolog" in [slurm]')
+        yield wrong(Kind.PROLOG, words, f'prolog = "{_FOLDER}" in [slurm]')
+        return
+    if named and is_set != _FOLDER:
+        words = (
+            f"PrologSlurmctld is {PROLOG}, which waits in {_FOLDER}, but slurm.prolog is {is_set}"
+        )
+        remedy = f'prolog = "{_FOLDER}" in [slurm], or a script that calls {PROLOG} {is_set}'
+        yield wrong(Kind.PROLOG, f"{words}: no job waits", remedy)
         return
     if is_set is not None and not programs:
         words = "slurm.prolog is set, but PrologSlurmctld is not: jobs wait for Slurm's timer"
         remedy = f"PrologSlurmctld={PROGRAMS / PROLOG} in slurm.conf"
-        yield wrong("prolog", words, remedy)
+        yield wrong(Kind.PROLOG, words, remedy)
         return
     yield Finding(
         Severity.NOTE,
-        "prolog",
+        Kind.PROLOG,
         _worth(version_of(config), boots, in_use=is_set is not None),
         None if is_set is not None else "see docs/prolog.md",
     )
@@ -95,8 +105,13 @@ def _slots(config: Mapping[str, str], settings: Settings, *, tuned: bool | None)
         False: "slurmctld lacks GLIBC_TUNABLES=glibc.pthread.stack_cache_size=2147483648",
     }[tuned]
     remedy = f"lamplighter init writes /etc/systemd/system/{PROLOG_DROP_IN}; restart slurmctld"
+    if not tuned and not knows_tunable():
+        known = "glibc before 2.34, as of this host, lacks pthread.stack_cache_size"
+        remedy = "upgrade this host's system, or Slurm to 26.05"
     if slots > safe and tuned is False:
-        words = f"slurm.prolog_slots is {slots}, and {known}: it can hang at its end"
-        return wrong("prolog_slots", words, f"{remedy}; or remove prolog_slots")
+        words = f"slurm.prolog_slots is {slots}, and {known}: slurmctld can hang at its end"
+        return wrong(Kind.PROLOG_SLOTS, words, f"{remedy}; or remove prolog_slots")
     words = f"{slots} jobs may wait in {PROLOG} at once; {known}"
-    return Finding(Severity.NOTE, "prolog_slots", words, None if tuned else f"for more, {remedy}")
+    return Finding(
+        Severity.NOTE, Kind.PROLOG_SLOTS, words, None if tuned else f"for more, {remedy}"
+    )

@@ -4,29 +4,36 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
 from ops.cli.session import Session
 from ops.doctor.host import wrong
+from ops.doctor.parts import of_differences
 from ops.site.findings import Finding, Severity
-from ops.site.topology_check import user_differences
+from ops.site.held import Held
+from ops.site.kinds import Kind
+from ops.site.topology_check import binding_differences, user_differences
 from producers.addresses import is_loopback
 from producers.settings import ConfigError
 from schemas.roles import Role
 from workers.broker.blocking import blocking_channel
 from workers.broker.topology import topology
 from workers.errors import BrokerError, BrokerLoginError
+from workers.process.foreign import UnreadableError, read_json
 from workers.process.programs import run_program
 
 _APPLY = "lamplighter broker users --apply"
 _SECONDS = 20.0
-_LISTS = {
-    "users": "list_users",
-    "vhosts/{vhost}/permissions": "list_permissions",
-    "vhosts/{vhost}/topic-permissions": "list_topic_permissions",
+_LISTS: Mapping[str, tuple[str, ...]] = {
+    "users": ("list_users",),
+    "vhosts/{vhost}/permissions": ("list_permissions",),
+    "vhosts/{vhost}/topic-permissions": ("list_topic_permissions",),
+    "bindings/{vhost}": ("list_bindings", "source_name", "destination_name", "routing_key"),
 }
+# rabbitmqctl's names, in place of the API's
+_NAMES = (("name", "user"), ("source", "source_name"), ("destination", "destination_name"))
 
 
 class _Rabbitmqctl:
@@ -40,14 +47,15 @@ class _Rabbitmqctl:
     def __init__(self, program: str, vhost: str) -> None:
         self._program, self._vhost = program, vhost
 
-    def read(self, path: str) -> list[dict[str, Any]]:
-        """A list of objects; subprocess.SubprocessError, OSError or ValueError if there is none."""
+    def read(self, path: str, shape: type[Held]) -> list[Held]:
+        """The things in a list; subprocess.SubprocessError, OSError or UnreadableError if there is none."""
         of_vhost = ("--vhost", self._vhost) if "{vhost}" in path else ()
-        argv = (self._program, "--quiet", _LISTS[path], *of_vhost, "--formatter", "json")
+        argv = (self._program, "--quiet", *_LISTS[path], *of_vhost, "--formatter", "json")
         done = run_program(argv, _SECONDS)
         done.check_returncode()
-        found: list[dict[str, Any]] = json.loads(done.stdout)
-        return [{"name": one.get("user"), **one} for one in found]
+        listed = read_json(done.stdout, list[dict[str, Any]])
+        named = json.dumps([{api: one.get(its) for api, its in _NAMES} | one for one in listed])
+        return read_json(named.encode(), list[shape])  # type: ignore[valid-type]  # its class
 
 
 def of_role_logins(session: Session) -> Iterator[Finding]:
@@ -60,15 +68,18 @@ def of_role_logins(session: Session) -> Iterator[Finding]:
             with blocking_channel(session.of_role(role).broker):
                 pass
         except ConfigError as error:
-            yield wrong("role_login", f"the role {role} cannot log in: {error}", _APPLY)
+            yield wrong(Kind.ROLE_LOGIN, f"the role {role} cannot log in: {error}", _APPLY)
         except BrokerLoginError as error:
-            yield wrong("role_login", f"the broker refuses the role {role}: {error}", _APPLY)
+            yield wrong(Kind.ROLE_LOGIN, f"the broker refuses the role {role}: {error}", _APPLY)
         except BrokerError:
             return  # away: the broker's own finding
 
 
 def of_permissions(session: Session) -> Iterator[Finding]:
-    """Whether each role has its permissions; only root on the broker's host can see it without more."""
+    """Whether each role has its permissions, and each queue its bindings, such as those for a new webhook.
+
+    Only root on the broker's host can see it without more.
+    """
     broker = session.settings.broker
     program = shutil.which("rabbitmqctl")
     here = all(is_loopback(urlsplit(url).hostname or "") for url in broker.urls)
@@ -77,12 +88,15 @@ def of_permissions(session: Session) -> Iterator[Finding]:
     if os.geteuid() != 0 or program is None or not here:
         words = "the roles' permissions at the broker were not compared"
         remedy = "run this as root on its host, or lamplighter topology check --admin USER"
-        yield Finding(Severity.NOTE, "permissions_unknown", words, remedy)
+        yield Finding(Severity.NOTE, Kind.PERMISSIONS_UNKNOWN, words, remedy)
         return
     wanted = topology(notify_keys=session.settings.notify_keys)
     try:
-        for line in user_differences(_Rabbitmqctl(program, broker.vhost), broker.users, wanted):
-            yield wrong("permissions", line.partition(";")[0], _APPLY)
-    except (OSError, subprocess.SubprocessError, ValueError, KeyError, TypeError) as error:
+        seen = _Rabbitmqctl(program, broker.vhost)
+        for line in user_differences(seen, broker.users, wanted):
+            yield wrong(Kind.PERMISSIONS, line.partition(";")[0], _APPLY)
+        if not session.settings.management_urls:  # which shows them, too
+            yield from of_differences(list(binding_differences(seen, wanted)))
+    except (OSError, subprocess.SubprocessError, UnreadableError) as error:
         words = f"the roles' permissions were not compared: rabbitmqctl: {type(error).__name__}"
-        yield Finding(Severity.NOTE, "permissions_unknown", words)
+        yield Finding(Severity.NOTE, Kind.PERMISSIONS_UNKNOWN, words)

@@ -11,10 +11,11 @@ import hostlist
 
 from ops.cli.terminal import cut
 from ops.doctor.access import EXECUTE, READ, User
-from ops.doctor.host import fixable, wrong
-from ops.install.slurm_rules import RULES
-from ops.install.units import PROGRAMS
+from ops.doctor.host import fixable, has_spool, wrong
+from ops.install.slurm_rules import rules
+from ops.install.units import INSTALL_AGAIN, PROGRAMS
 from ops.site.findings import Finding
+from ops.site.kinds import Kind
 from producers.hosts import expand
 from schemas.errors import MalformedMessageError
 from schemas.numbers import whole_number
@@ -34,6 +35,7 @@ _WITHOUT = {
 # States and flags that we read began there (schemas/snapshot.py).
 _OLDEST = (21, 8)
 PROLOG = "lamplighter-prolog"
+_SHEBANG = re.compile(rb"#!\s*(/\S+)")
 # from 24.05 on, a parameter that may have several values has an index
 _LINE = re.compile(r"^(\w+)(?:\[\d+\])?\s*=\s?(.*)$", re.MULTILINE)
 
@@ -66,15 +68,15 @@ def of_slurm(
             yield from _runs("PrologSlurmctld", path, user)
     yield from _jobs_age(config, settings)
     yield from _exceptions(config, settings, kept)
-    for rule in RULES:
+    for rule in rules(settings.slurm.resume_timeout, prolog=settings.slurm.prolog is not None):
         if (better := rule.better(config.get(rule.parameter))) is not None:
-            yield wrong(rule.key, rule.why, rule.remedy(better))
+            yield wrong(Kind[rule.key.upper()], rule.why, rule.remedy(better))
     if (0, 0) < version_of(config) < _OLDEST:
         words = f"Slurm {config['SLURM_VERSION']} is too old: it does not show whether a node is powered"
-        yield wrong("slurm_version", words, "upgrade Slurm to 22.05 or later")
+        yield wrong(Kind.SLURM_VERSION, words, "upgrade Slurm to 22.05 or later")
     if version_of(config) < (23, 2) and "cloud" not in config.get("PrivateData", ""):
         yield wrong(
-            "private_data",
+            Kind.PRIVATE_DATA,
             "PrivateData lacks cloud: sinfo and squeue hide nodes that are powered down",
             "PrivateData=cloud in slurm.conf",
         )
@@ -94,16 +96,28 @@ def of_names(config: Mapping[str, str], settings: Settings) -> Iterator[Finding]
             socket.getaddrinfo(node, None)
         except OSError:
             words = f"group {group}: no name service here knows {node}: slurmctld stops for 10 s at each such node"
-            yield wrong("node_name", words, "add the group's nodes to DNS or to /etc/hosts")
+            yield wrong(Kind.NODE_NAME, words, "add the group's nodes to DNS or to /etc/hosts")
+
+
+def of_slurm_places(settings: Settings) -> Iterator[Finding]:
+    """What [slurm] names on the hooks' host, and is not there; a host of workers needs neither."""
+    if not has_spool(settings.hook):
+        return
+    conf, folder = settings.slurm.conf, settings.slurm.bin
+    if conf is not None and not conf.exists():
+        yield wrong(Kind.SLURM, f"slurm.conf: {conf} does not exist", "correct conf in [slurm]")
+    if folder is not None and not (folder / "scontrol").exists():
+        words = f"slurm.bin: {folder} has no scontrol"
+        yield wrong(Kind.SLURM, words, "correct bin in [slurm], or remove it")
 
 
 def _program(parameter: str, path: str, program: str) -> Iterator[Finding]:
     """Whether a parameter names our program."""
     remedy = f"{parameter}={PROGRAMS / program} in slurm.conf"
     if not path:
-        yield wrong("program", f"{parameter} is not set: {_WITHOUT[parameter]}", remedy)
+        yield wrong(Kind.PROGRAM, f"{parameter} is not set: {_WITHOUT[parameter]}", remedy)
     elif Path(path.split(maxsplit=1)[0]).name != program:
-        yield wrong("program", f"{parameter} is {path}, not {program}", remedy)
+        yield wrong(Kind.PROGRAM, f"{parameter} is {path}, not {program}", remedy)
 
 
 def _runs(parameter: str, path: str, user: User | None) -> Iterator[Finding]:
@@ -112,25 +126,46 @@ def _runs(parameter: str, path: str, user: User | None) -> Iterator[Finding]:
         status = os.stat(path)  # noqa: PTH116 - as slurmctld does
     except OSError as error:
         remedy = f"{parameter}={PROGRAMS / Path(path).name} in slurm.conf"
-        yield wrong("program", f"{parameter}: {path}: {error.strerror}", remedy)
+        yield wrong(Kind.PROGRAM, f"{parameter}: {path}: {error.strerror}", remedy)
         return
     if user is not None and (closed := user.closed_folder(Path(path))) is not None:
         words = f"{parameter}: {path}: {user.name} may not enter {closed}"
-        yield wrong("program", words, f"chmod a+x {closed}")
+        yield wrong(Kind.PROGRAM, words, f"chmod a+x {closed}")
     elif not (user.may(READ | EXECUTE, status) if user else os.access(path, os.X_OK)):
         who = f" for {user.name}" if user else ""
         words = f"{parameter}: {path} is not executable{who}"
-        yield wrong("program", words, f"chmod a+rx {path}")
+        yield wrong(Kind.PROGRAM, words, f"chmod a+rx {path}")
+    elif user is not None:
+        yield from _interpreter(parameter, path, user)
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         words = f"{parameter}: {path} can be changed by others: Slurm disables power saving"
-        yield fixable("program", words, "chmod", "go-w", path)
+        yield fixable(Kind.PROGRAM, words, "chmod", "go-w", path)
+
+
+def _interpreter(parameter: str, path: str, user: User) -> Iterator[Finding]:
+    """Whether SlurmUser can run what the first line of a program names: Python's, perhaps root's own."""
+    found = _SHEBANG.match(_start(path))
+    name = found[1].decode(errors="replace") if found else ""
+    closed = user.closed_folder(Path(name)) if name else None
+    if closed is not None:
+        words = f"{parameter}: {path} runs by {name}, and {user.name} may not enter {closed}"
+        yield wrong(Kind.PROGRAM, words, INSTALL_AGAIN)
+
+
+def _start(path: str) -> bytes:
+    """The first bytes of a program; none if this user may not read it."""
+    try:
+        with Path(path).open("rb") as file:
+            return file.read(256)
+    except OSError:
+        return b""
 
 
 def _jobs_age(config: Mapping[str, str], settings: Settings) -> Iterator[Finding]:
     age = whole_number(config.get("MinJobAge", "").removesuffix(" sec"))
     if age is not None and age < settings.slurm.snapshot_interval:
         words = f"MinJobAge ({age} s) is below slurm.snapshot_interval: short jobs are not recorded"
-        yield wrong("min_job_age", words, "MinJobAge=300 in slurm.conf")
+        yield wrong(Kind.MIN_JOB_AGE, words, "MinJobAge=300 in slurm.conf")
 
 
 def _exceptions(
@@ -143,7 +178,7 @@ def _exceptions(
         excepted = set(expand(",".join(items))) if items else set()
     except MalformedMessageError as error:
         words = f"SuspendExcNodes is {text}: {error.problem}"
-        yield wrong("suspend_exc_nodes", words, "write a hostlist, with numbers in brackets")
+        yield wrong(Kind.SUSPEND_EXC_NODES, words, "write a hostlist, with numbers in brackets")
         return
     yield from _exempt("SuspendExcNodes", excepted, settings)
     by_partition = set(kept) - excepted
@@ -157,7 +192,7 @@ def _exempt(parameter: str, nodes: Collection[str], settings: Settings) -> Itera
     if ours:
         shown = cut(hostlist.collect_hostlist(ours))
         words = f"{parameter} exempts {len(ours)} of Lamplighter's nodes ({shown}): they stay on"
-        yield wrong("suspend_exc_nodes", words, f"remove them from {parameter} in slurm.conf")
+        yield wrong(Kind.SUSPEND_EXC_NODES, words, f"remove them from {parameter} in slurm.conf")
 
 
 def version_of(config: Mapping[str, str]) -> tuple[int, int]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from ops.doctor.host import fixable, wrong
 from ops.install.units import SERVICES
 from ops.site.findings import Finding, Severity
+from ops.site.kinds import Kind
 from workers.process.programs import run_program
 
 TARGET = "lamplighter.target"
@@ -28,7 +29,7 @@ def of_systemd() -> Iterator[Finding]:
         done = run_program(words, _SECONDS)
         done.check_returncode()
     except (OSError, subprocess.SubprocessError) as error:
-        yield Finding(Severity.AWAY, "units", f"systemctl show: {type(error).__name__}")
+        yield Finding(Severity.AWAY, Kind.UNITS, f"systemctl show: {type(error).__name__}")
     else:
         yield from of_units(done.stdout.decode(errors="backslashreplace"))
 
@@ -45,13 +46,13 @@ def of_units(output: str) -> Iterator[Finding]:
         return
     if not target.get("UnitFileState", "").startswith("enabled"):
         words = f"{TARGET} is not enabled: no worker starts with this host"
-        yield wrong("units", words, f"systemctl enable {TARGET}")
+        yield wrong(Kind.UNITS, words, f"systemctl enable {TARGET}")
     wanted = target.get("Wants", "").split()
     for name, unit in units.items():
         yield from _of_unit(name, unit, wanted=name in wanted)
     if any(one.get("NeedDaemonReload") == "yes" for one in (target, *units.values())):
         words = "files of units have changed since systemd read them"
-        yield fixable("units", words, "systemctl", "daemon-reload")
+        yield fixable(Kind.UNITS, words, "systemctl", "daemon-reload")
 
 
 def _of_unit(name: str, unit: Mapping[str, str], *, wanted: bool) -> Iterator[Finding]:
@@ -60,12 +61,12 @@ def _of_unit(name: str, unit: Mapping[str, str], *, wanted: bool) -> Iterator[Fi
     if loaded != "loaded":
         if wanted:
             remedy = f"systemctl unmask {name}" if loaded == "masked" else "lamplighter init"
-            yield wrong("units", f"{name} is wanted, but {loaded or 'unknown'}", remedy)
+            yield wrong(Kind.UNITS, f"{name} is wanted, but {loaded or 'unknown'}", remedy)
     elif state == "failed":
         words = f"{name} has failed ({unit.get('Result')})"
-        yield wrong("units", words, f"journalctl -u {name} says why; systemctl restart {name}")
+        yield wrong(Kind.UNITS, words, f"journalctl -u {name} says why; systemctl restart {name}")
     elif unit.get("SubState") == "auto-restart":
         words = f"{name} ends and is started again ({unit.get('NRestarts')} times)"
-        yield wrong("units", words, f"journalctl -u {name} says why")
+        yield wrong(Kind.UNITS, words, f"journalctl -u {name} says why")
     elif state == "inactive" and wanted:
-        yield wrong("units", f"{name} does not run", f"systemctl start {name}")
+        yield wrong(Kind.UNITS, f"{name} does not run", f"systemctl start {name}")

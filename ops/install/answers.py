@@ -41,11 +41,14 @@ def ask_site(
             f"{slurm.path}: has no node with State=CLOUD; add NodeName=... State=CLOUD, or give --nodes"
         )
     expand(nodes)
-    name = options["cloud"]
+    name, wants_secret = options["cloud"], not options["dry_run"]
+    _require_together(options)
     if options["fedcloud_site"] is not None:
-        entry = read_site(options["fedcloud_site"], options["vo"], name, ask=ask)
+        file, vo = options["fedcloud_site"], options["vo"]
+        entry = read_site(file, vo, name, ask=ask, wants_secret=wants_secret)
     else:
-        entry = read_entry(options["clouds_yaml"], name, options["region"], ask=ask)
+        file, region = options["clouds_yaml"], options["region"]
+        entry = read_entry(file, name, region, ask=ask, wants_secret=wants_secret)
     strategy = options["strategy"] or asked(
         "strategy",
         "A node that is off: is its server stopped, shelved or deleted?",
@@ -67,6 +70,14 @@ def ask_site(
         insecure=options["insecure"],
     )
     return site, entry
+
+
+def _require_together(options: Mapping[str, Any]) -> None:
+    """Check that no option is given that another one would make useless."""
+    if options["fedcloud_site"] is None and options["vo"] is not None:
+        raise ConfigError("--vo: is of a site of EGI; name its file with --fedcloud-site")
+    if options["fedcloud_site"] is not None and options["region"] is not None:
+        raise ConfigError("--region: is for clouds.yaml; a site's file names its own")
 
 
 def _store(url: str | None) -> str | None:
@@ -96,6 +107,8 @@ def _template(
 ) -> Mapping[str, str | tuple[str, ...]]:
     """The template of servers: needed to delete and create them, and to deploy them."""
     if strategy != "delete" and not options["image"]:
+        if options["flavor"] or options["networks"]:
+            raise ConfigError("--image: is missing; --flavor and --network need it")
         return {}
     image = options["image"] or asked("image", "Image of the servers (name or id)?", None, ask=ask)
     flavor = options["flavor"] or asked("flavor", "Flavor of the servers?", None, ask=ask)

@@ -40,7 +40,7 @@ class CloudEntry:
         name: of the entry.
         fields: of the table [clouds.NAME].
         source: the fields of its table `source`, which names the file for the secret.
-        secret: of the login; None if the file is there already.
+        secret: of the login; None if the file is there already, or in a dry run.
         certificate: the authorities that sign the cloud's certificate, PEM; None for the system's.
         ignored: the entry's keys that mean nothing here.
     """
@@ -53,8 +53,10 @@ class CloudEntry:
     ignored: tuple[str, ...]
 
 
-def read_entry(file: Path | None, name: str | None, region: str | None, *, ask: bool) -> CloudEntry:
-    """The entry of clouds.yaml; asks for what it lacks, if it may.
+def read_entry(
+    file: Path | None, name: str | None, region: str | None, *, ask: bool, wants_secret: bool = True
+) -> CloudEntry:
+    """The entry of clouds.yaml; asks for what it lacks, if it may; for the secret only if it is wanted.
 
     Raises:
         ConfigError: something is missing or not supported; it names the key or the option.
@@ -72,11 +74,13 @@ def read_entry(file: Path | None, name: str | None, region: str | None, *, ask: 
     if ca_file is not None:
         fields = {**fields, "ca_file": ca_file}
     source = _source(kind, entry)
-    secret = _secret(kind, entry, ask=ask)
+    secret = _secret(kind, entry, ask=ask, wanted=wants_secret)
     return CloudEntry(entry.name, fields, source, secret, certificate, tuple(ignored_keys(entry)))
 
 
-def read_site(file: Path, vo: str | None, name: str | None, *, ask: bool) -> CloudEntry:
+def read_site(
+    file: Path, vo: str | None, name: str | None, *, ask: bool, wants_secret: bool = True
+) -> CloudEntry:
     """A VO's project at a site of EGI, as fedcloud's site file describes it, with a refresh token.
 
     Raises:
@@ -89,7 +93,7 @@ def read_site(file: Path, vo: str | None, name: str | None, *, ask: bool) -> Clo
     protocol = {"protocol": found} if (found := fields.pop("protocol", None)) else {}
     source = {**source, "token_endpoint": _EGI, **protocol}
     secret = None
-    if not CLOUD_SECRET.exists():
+    if wants_secret and not CLOUD_SECRET.exists():
         if not ask:
             raise ConfigError(f"--yes: put the refresh token into {CLOUD_SECRET} first, mode 0600")
         secret = str(click.prompt(f"refresh token of a member of {vo}", hide_input=True))
@@ -153,12 +157,12 @@ def _source(kind: Kind, entry: EntryRef) -> Mapping[str, object]:
     return fields | {"password_file": str(CLOUD_SECRET)}
 
 
-def _secret(kind: Kind, entry: EntryRef, *, ask: bool) -> str | None:
-    """The secret; None if an earlier run has put it in place."""
+def _secret(kind: Kind, entry: EntryRef, *, ask: bool, wanted: bool) -> str | None:
+    """The secret; None if an earlier run has put it in place, or nobody wants it."""
     found = entry_secret(entry)
     if found is not None:
         return found[1]
-    if CLOUD_SECRET.exists():
+    if not wanted or CLOUD_SECRET.exists():
         return None
     key = "password" if kind == "password" else "application_credential_secret"
     if not ask:

@@ -6,6 +6,8 @@ import socket
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -15,7 +17,7 @@ from ops.cli.options import confirm, yes_option
 from ops.install import units
 from ops.install.answers import ask_site
 from ops.install.cloud_entry import CloudEntry
-from ops.install.place import Found, PlannedFile, PlannedLink, run
+from ops.install.place import Found, PlannedFile, PlannedLink, require_reachable, run
 from ops.install.plan import (
     ACCOUNTS,
     UNITS,
@@ -28,9 +30,10 @@ from ops.install.plan import (
 )
 from ops.install.slurm_conf import OWN_LINES, SlurmConf, read_slurm_conf
 from ops.install.slurm_lines import advice, slurm_lines
-from ops.install.units import CONFIG
+from ops.install.units import CLOUD_SECRET, CONFIG, PROGRAMS
 from producers.addresses import is_loopback
 from producers.config_file import FILE_NAME
+from producers.disk import read_file
 from producers.settings import ConfigError
 from workers.config.settings import load
 
@@ -98,6 +101,7 @@ def init(
     is_here = is_loopback(broker["host"].strip("[]"))
     slurm = read_slurm_conf(slurm_conf.absolute())
     management_url = _management_url(broker["host"]) if is_here else None
+    answers["dry_run"] = dry_run
     site, entry = ask_site(slurm, broker_url, answers, ask=not yes, management_url=management_url)
     included, differences = slurm_lines(site)
     files = list(site_files(site, included, entry))
@@ -114,13 +118,17 @@ def init(
     ]
     _put(plan, dry_run=dry_run, ask=not yes)
     click.echo("\nNow:")
-    for line in (*differences, *advice(site), *_not_taken(entry)):
+    for line in (*differences, *advice(site), *_not_taken(entry), *_kept_secret(entry)):
         click.echo(f"  {line}")
     if not slurm.includes_own:
         click.echo(f"  echo 'Include {slurm.path.parent / OWN_LINES}' >> {slurm.path}")
     if not is_here:
         click.echo("  lamplighter broker users --definitions > definitions.json")
         click.echo(f"  rabbitmqctl import_definitions definitions.json    # on {broker['host']}")
+    if (site.store or "").startswith("postgresql") and find_spec("psycopg") is None:
+        click.echo(
+            f"  {PROGRAMS}/pip install '.[postgresql]'    # in the folder of Lamplighter's source"
+        )
     if "{role}" in (site.store or ""):
         click.echo("  lamplighter database roles --create > database.sql")
         click.echo("  psql -f database.sql    # on PostgreSQL's host, as its administrator")
@@ -144,6 +152,17 @@ def _not_taken(entry: CloudEntry) -> Iterator[str]:
         yield f"look whether you need these keys of {entry.name} in clouds.yaml, which Lamplighter ignores: {keys}"
 
 
+def _kept_secret(entry: CloudEntry) -> Iterator[str]:
+    """What to do if the secret in place is another than the one in clouds.yaml: it is never shown, nor replaced."""
+    with suppress(OSError, UnicodeDecodeError):
+        held = read_file(CLOUD_SECRET).decode()
+        if entry.secret is not None and held.strip() != entry.secret.strip():
+            yield (
+                f"{CLOUD_SECRET} differs from the secret of {entry.name} in clouds.yaml, and stays as it is: replace it "
+                f"by lamplighter tokens login {entry.name}; if it is another cloud's, name a file of its own"
+            )
+
+
 def _put(plan: _Plan, *, dry_run: bool, ask: bool) -> None:
     """Show the files and commands; write the missing ones and run the commands unless it is a dry run."""
     for one in plan:
@@ -153,6 +172,7 @@ def _put(plan: _Plan, *, dry_run: bool, ask: bool) -> None:
             _show(one, whole=dry_run)
     if dry_run:
         return
+    require_reachable(PROGRAMS / "lamplighter", Path(sys.executable))
     confirm("Write the missing files, and run these commands", yes=not ask)
     changes = 0
     for one in plan:

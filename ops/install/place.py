@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+from ops.install.units import HIDDEN, INSTALL_AGAIN
 from producers.disk import read_file, user_name
 from producers.settings import ConfigError
 from workers.process.files import create_file
@@ -166,6 +167,21 @@ class PlannedLink:
         except OSError as error:
             raise ConfigError(f"{self.path}: {error.strerror}; run init as root") from None
         return True
+
+
+def require_reachable(*programs: Path) -> None:
+    """Check that all users, and systemd's units, can run these; ConfigError if not.
+
+    An environment of root's own Python (pyenv, uv, conda) may look as if it were elsewhere: its Python is a link.
+    """
+    for path in (real for one in programs for real in (one, Path(os.path.realpath(one)))):
+        closed = [one for one in path.parents if one.exists() and not one.stat().st_mode & 0o001]
+        hidden = [one for one in HIDDEN if path.is_relative_to(one)]
+        if closed or hidden:
+            where = (closed or hidden)[0]
+            raise ConfigError(
+                f"{path}: Slurm's hooks and the workers run as other users, and cannot use {where}; {INSTALL_AGAIN}"
+            )
 
 
 def _group(gid: int) -> str:

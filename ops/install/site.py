@@ -1,11 +1,14 @@
 """What `lamplighter init` knows of a site."""
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from ops.install.slurm_conf import SlurmConf
 
+_PLAIN = re.compile(r"[A-Za-z0-9_-]+")
 # Slurm's own ResumeTimeout (60) is too short for a virtual machine.
 SLURM_RESUME_TIMEOUT, RESUME_TIMEOUT, SUSPEND_TIMEOUT, SUSPEND_TIME = 60, 600, 60, 600
 
@@ -59,6 +62,17 @@ class Site:
     def management(self) -> str:
         """The line that names the broker's management API, if there is one."""
         return f'management_url = "{self.management_url}"\n' if self.management_url else ""
+
+    @property
+    def prefix(self) -> str:
+        """The line that names the broker's users after the virtual host; none for the usual one.
+
+        Another cluster on this broker has users of its own.
+        """
+        vhost = urlsplit(self.broker_url).path[1:]
+        if vhost == "lamplighter" or not _PLAIN.fullmatch(vhost):
+            return ""
+        return f'prefix = "lamplighter-{vhost}-"\n'
 
     def insecurity(self, table: str) -> str:
         """The line that allows unencrypted connections, if the site wants it for this table."""

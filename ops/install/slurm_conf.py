@@ -117,7 +117,8 @@ def read_slurm_conf(path: Path) -> SlurmConf:
             continue
         # the first key says what the line is about
         kind, value = next(iter(pairs.items()))
-        values[kind] = value
+        several = kind == "prologslurmctld" and kind in values  # from 24.05 on, all its lines count
+        values[kind] = f"{values[kind]},{value}" if several else value
         if kind == "partitionname":
             partitions.append(pairs)
         elif kind == "nodename" and value.upper() == "DEFAULT":

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import hostlist
 
@@ -14,7 +15,7 @@ from ops.install.site import (
     Site,
 )
 from ops.install.slurm_conf import SlurmConf
-from ops.install.slurm_rules import RULES
+from ops.install.slurm_rules import rules
 from producers.hosts import expand
 from schemas.errors import MalformedMessageError
 
@@ -48,6 +49,13 @@ def advice(site: Site) -> Iterator[str]:
             f"write ResumeTimeout={RESUME_TIMEOUT} there, and resume_timeout = {RESUME_TIMEOUT} in [slurm] "
             "of lamplighter.toml"
         )
+    prolog = site.slurm.values.get("prologslurmctld")
+    if prolog is not None and str(_prolog(site)) not in prolog.split(","):
+        yield (
+            f"PrologSlurmctld={prolog} in {site.slurm.path} can stay: call {_prolog(site)} at its end, or, "
+            f"from Slurm 24.05 on, add the line PrologSlurmctld={_prolog(site)}; then jobs start as soon as "
+            "their nodes are there"
+        )
     known = set(site.slurm.known_nodes)
     unknown = [node for node in expand(site.group.nodes) if node not in known]
     if unknown:
@@ -61,12 +69,16 @@ def advice(site: Site) -> Iterator[str]:
 _Change = tuple[str, str | None, str]
 
 
+def _prolog(site: Site) -> Path:
+    return site.programs / "lamplighter-prolog"
+
+
 def _own(site: Site) -> Iterator[_Change]:
     wanted = {
         "ResumeProgram": str(site.programs / "lamplighter-resume"),
         "SuspendProgram": str(site.programs / "lamplighter-suspend"),
         "ResumeFailProgram": str(site.programs / "lamplighter-resume-fail"),
-        "PrologSlurmctld": str(site.programs / "lamplighter-prolog"),
+        "PrologSlurmctld": str(_prolog(site)),
         "PrivateData": "cloud",
         "ResumeTimeout": str(RESUME_TIMEOUT),
         "SuspendTimeout": str(SUSPEND_TIMEOUT),
@@ -74,6 +86,8 @@ def _own(site: Site) -> Iterator[_Change]:
     }
     if site.slurm.of_partitions("SuspendTime"):
         del wanted["SuspendTime"]  # for all it would power down those of other partitions, too
+    if "prologslurmctld" in site.slurm.values:
+        del wanted["PrologSlurmctld"]  # the site's own stays
     for key, value in wanted.items():
         present = site.slurm.values.get(key.lower())
         better = value if present is None else _instead(site.slurm, key, present, value)
@@ -82,7 +96,8 @@ def _own(site: Site) -> Iterator[_Change]:
 
 
 def _by_rules(slurm: SlurmConf) -> Iterator[_Change]:
-    for rule in RULES:
+    longest = slurm.longest("ResumeTimeout", RESUME_TIMEOUT)
+    for rule in rules(longest, prolog=True):
         present = slurm.values.get(rule.parameter.lower())
         better = rule.better(present)
         if better is not None:
@@ -96,8 +111,6 @@ def _instead(slurm: SlurmConf, key: str, present: str, wanted: str) -> str | Non
         return None if "cloud" in present.lower().split(",") else ",".join([*known, wanted])
     if key.endswith("Program"):
         return None if present == wanted else wanted
-    if key == "PrologSlurmctld":
-        return None if wanted in present.split(",") else wanted
     # a time of its own is as good; without one, nodes are never powered down
     return None if slurm.seconds(key, 0) or slurm.of_partitions(key) else wanted
 

@@ -3,6 +3,14 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from schemas.numbers import whole_number
+from workers.slurm.prolog_release import GRACE
+
+# Slurm's number for a time that is not set, and for none at all (NO_VAL16, INFINITE16).
+_NEVER = 65_533
+# Seconds that a prolog's limit is to be longer than ResumeTimeout: above what lamplighter-prolog takes.
+_MORE = 60
+
 
 @dataclass(frozen=True, slots=True)
 class Rule:
@@ -42,7 +50,7 @@ def _returns(value: str | None) -> str | None:
     return "2" if (value or "0").startswith("0") else None
 
 
-RULES = (
+_RULES = (
     Rule(
         "idle_on_node_suspend",
         "SlurmctldParameters",
@@ -62,3 +70,28 @@ RULES = (
         _without("cloud"),
     ),
 )
+# PrologEpilogTimeout counts where Slurm has no PrologTimeout, or it is not set.
+_LIMITS = ("PrologTimeout", "PrologEpilogTimeout")
+
+
+def rules(resume_timeout: int, *, prolog: bool) -> tuple[Rule, ...]:
+    """All rules.
+
+    Args:
+        resume_timeout: the longest ResumeTimeout.
+        prolog: whether PrologSlurmctld is lamplighter-prolog, or calls it.
+    """
+    if not prolog:
+        return _RULES
+
+    def lasts(value: str | None) -> str | None:
+        limit = whole_number((value or "").removesuffix(" sec"))
+        if limit is None or not limit <= resume_timeout + GRACE < _NEVER:
+            return None
+        return str(resume_timeout + _MORE)
+
+    why = (
+        " ends lamplighter-prolog while it waits for nodes: Slurm requeues the job, again and again"
+    )
+    limits = (Rule("prolog_timeout", one, f"{one}{why}", lasts) for one in _LIMITS)
+    return (*_RULES, *limits)

@@ -24,7 +24,7 @@ cluster = {_value(site.cluster)}
 url = {_value(site.broker_url)}
 {site.management}{site.insecurity("broker")}[broker.users]                        # a user for each role (docs/security.md)
 folder = "{USERS}"
-
+{site.prefix}
 [hooks]                               # of the programs in slurm.conf, as SlurmUser
 spool = "{SPOOL}"
 state = "{STATE}/clock"

@@ -24,6 +24,11 @@ LOG = Path("/var/log/lamplighter")
 RUN = Path("/run/lamplighter")
 # Of the installation that runs.
 PROGRAMS = Path(sys.prefix) / "bin"
+# What a unit does not see (ProtectHome=, PrivateTmp=).
+HIDDEN = tuple(map(Path, ("/home", "/root", "/run/user", "/tmp", "/var/tmp")))  # noqa: S108 - not written
+INSTALL_AGAIN = (
+    "install Lamplighter into /opt/lamplighter, with /usr/bin/python3 (docs/quick-start.md)"
+)
 
 
 @dataclass(frozen=True, slots=True)

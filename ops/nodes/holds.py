@@ -36,12 +36,18 @@ def hold(session: Session, nodes: str, reason: str) -> None:
 @pass_session
 def release(session: Session, nodes: str) -> None:
     """End a hold. Requests that waited for it start within half a minute."""
-    chosen = resolve_nodes(session, nodes)
-    lifted = lift_holds(session, chosen, operator())
+    lifted = lift_holds(session, resolve_held(session, nodes), operator())
     if not lifted:
         warn("none of these nodes is on hold")
         sys.exit(EXIT_FOUND)
     print_line(f"released: {hostlist.collect_hostlist(lifted)}")
+
+
+def resolve_held(session: Session, text: str) -> list[str]:
+    """As `resolve_nodes`, for nodes on hold, too: a hold outlasts its node in lamplighter.toml."""
+    with session.reading("state") as connection:
+        held = all_holds(connection, session.settings.cluster)
+    return resolve_nodes(session, text, also=held)
 
 
 def place_holds(session: Session, nodes: Sequence[str], reason: str, by: str) -> None:

@@ -20,7 +20,7 @@ from ops.cli.options import (
     yes_option,
 )
 from ops.cli.session import Session, pass_session
-from ops.cli.terminal import print_line, warn
+from ops.cli.terminal import print_json, print_line, warn
 from ops.nodes.node_state import (
     nodes_down,
     nodes_in_service,
@@ -49,7 +49,7 @@ _powered_on_option = click.option(
 def request_options(*, target: str = "GROUP|HOSTLIST") -> CommandDecorator:
     """The argument and the options of all commands that send a request for nodes."""
     return combine(
-        json_option("node, as it ends"),
+        json_option("node, as it ends; with --no-wait, as it is asked"),
         click.option(
             "--timeout", type=length, metavar="TIME", help="Wait no longer than this, such as 30m."
         ),
@@ -170,8 +170,12 @@ def submit_and_wait(  # noqa: PLR0913 - one per option
         with session.reading("state"):
             pass  # without the store there are no outcomes to wait for: fail before the request
     commands = submit(session, kind, chosen, reason, image=image)
-    if no_wait:
+    if no_wait and as_json:
+        for command in commands:
+            print_json({"node": command.node, "request_id": command.id, "outcome": None})
+    elif no_wait:
         print_line(f"sent requests for {len(commands)} nodes; see lamplighter nodes list")
+    if no_wait:
         return
     seconds = None if timeout is None else timeout / _NS
     sys.exit(wait_and_report(session, commands, seconds, as_json=as_json))

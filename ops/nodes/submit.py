@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import click
 import hostlist
@@ -108,11 +108,11 @@ def check_hook_directories(settings: HookSettings) -> None:
             )
 
 
-def resolve_nodes(session: Session, text: str) -> list[str]:
+def resolve_nodes(session: Session, text: str, also: Collection[str] = ()) -> list[str]:
     """The nodes of a group name or of a hostlist expression; a group takes precedence.
 
     Raises:
-        click.BadParameter: the text is neither, or a node is not in any group.
+        click.BadParameter: the text is neither, or a node is neither in any group nor in `also`.
     """
     settings = session.settings
     if text in settings.groups:
@@ -121,7 +121,7 @@ def resolve_nodes(session: Session, text: str) -> list[str]:
         named = expand(text)
     except MalformedMessageError as error:
         raise click.BadParameter(f"not a group, and {error}") from None
-    unknown = [node for node in named if node not in settings.nodes]
+    unknown = [node for node in named if node not in settings.nodes and node not in also]
     if unknown:
         raise click.BadParameter(
             f"{hostlist.collect_hostlist(unknown)}: neither a group nor nodes of a group in {settings.path}"

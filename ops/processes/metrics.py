@@ -1,6 +1,5 @@
 """The metrics of `lamplighter up` and of the relay."""
 
-import time
 from collections.abc import Iterator, Sequence
 from mmap import mmap
 from pathlib import Path
@@ -10,9 +9,6 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from producers import spool
-from schemas.numbers import whole_number
-
-_NS = 1_000_000_000
 
 
 class SupervisorMetrics(Collector):
@@ -58,12 +54,6 @@ class SpoolMetrics(Collector):
             "lamplighter_spooled_call_age_max_seconds",
             "Age of the oldest spooled call; 0 if the spool is empty.",
         )
-        oldest.add_metric([], _age(waiting[0]) if waiting else 0.0)
+        oldest.add_metric([], spool.age(waiting[0]) if waiting else 0.0)
         yield calls
         yield oldest
-
-
-def _age(path: Path) -> float:
-    """Seconds since a call's generation, the first part of its file name; 0 if it has none."""
-    generation = whole_number(path.name.partition("-")[0].lstrip("0"))
-    return 0.0 if generation is None else max(0.0, (time.time_ns() - generation) / _NS)

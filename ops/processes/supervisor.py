@@ -30,7 +30,8 @@ STABLE_AFTER = 60.0
 GRACE = 30.0
 # Bytes of a reason: less than a pipe holds, so that a process never waits for its reader.
 LONGEST_REASON = 4096
-_POLL = 0.2
+# Seconds between two looks: while one that has ended is to start again, and while all run.
+_POLL, _IDLE = 0.2, 1.0
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _FORK = multiprocessing.get_context("fork")
@@ -69,19 +70,28 @@ class _Slot:
     pause: float = 0.0
 
     def start(self, now: float) -> None:
-        """Fork a process for the program."""
-        self.reasons, write_end = _FORK.Pipe(duplex=False)
-        self.process = _FORK.Process(
+        """Fork a process for the program.
+
+        Raises:
+            OSError: the host gives us no further process.
+        """
+        reasons, write_end = _FORK.Pipe(duplex=False)
+        process = _FORK.Process(
             target=_enter, args=(self.program, write_end, os.getpid()), name=self.program.name
         )
         # the supervisor's handlers would run in the new process until it has replaced them
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         try:
-            self.process.start()
+            process.start()
+        except OSError as error:
+            reasons.close()
+            remedy = "let it have more processes (TasksMax=, ulimit -u), or free memory"
+            words = f"{self.program.name} cannot be started: {error.strerror}; {remedy}"
+            raise OSError(error.errno, words) from None
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
             write_end.close()
-        self.started = now
+        self.process, self.reasons, self.started = process, reasons, now
 
     def reason(self) -> str | None:
         """Why the program that has just ended failed, if it has said so."""
@@ -140,6 +150,8 @@ class Supervisor:
     def run(self, stop: Stop) -> None:
         """Keep them running until `stop`; then send SIGTERM, and SIGKILL after GRACE seconds.
 
+        Also if one cannot be started: OSError then.
+
         What is in memory now is never collected: a collection would write to it, and each process
         would need a copy of its own.
         """
@@ -149,7 +161,9 @@ class Supervisor:
             while not stop.is_set():
                 for slot in self._slots:
                     self._check(slot)
-                wait([slot.process.sentinel for slot in self._slots if slot.process], _POLL)
+                running = [slot.process.sentinel for slot in self._slots if slot.process]
+                all_run = len(running) == len(self._slots)
+                wait([stop.fileno(), *running], _IDLE if all_run else _POLL)
         finally:
             self._end_all()
             gc.unfreeze()

@@ -4,6 +4,7 @@ import json
 import os
 import secrets
 import shutil
+import subprocess
 import sys
 import tempfile
 from contextlib import suppress
@@ -12,16 +13,18 @@ from pathlib import Path
 import click
 
 from ops.cli.session import Session, pass_session
-from ops.cli.terminal import print_json, print_line
+from ops.cli.terminal import print_json, print_line, warn
+from ops.site.held import HeldLogins, HeldPermission, HeldUser
 from ops.site.management import ManagementApi
 from producers.broker_settings import BrokerUsers, read_password
 from producers.settings import ConfigError
 from schemas.roles import Role
-from workers.broker.definitions import commands, definitions
+from workers.broker.definitions import commands, definitions, is_hash_of
 from workers.broker.topology import topology
 from workers.config.settings import Settings
 from workers.errors import BrokerError
-from workers.process.programs import problem_of
+from workers.process.foreign import UnreadableError, read_json
+from workers.process.programs import problem_of, run_program
 
 # rabbitmqctl starts an Erlang machine, and waits for its node.
 _SECONDS = 120.0
@@ -42,7 +45,8 @@ def users(
 ) -> None:
     """Print the rabbitmqctl commands that create a user for each role, with its permissions.
 
-    The definitions contain the topology too. --apply creates the missing password files, and uses
+    The definitions contain the topology too; with --admin, they are printed only if no other cluster on the
+    broker has these users. --apply creates the missing password files, and uses
     rabbitmqctl on the broker's host as root, otherwise the management API with --admin. Then each
     password file must be readable for the processes of its role only.
     """
@@ -59,9 +63,10 @@ def users(
     if as_json or applies:
         content = definitions(found, vhost, wanted, _passwords(found))
         if applies:
-            _apply(settings, content, admin)
+            _apply(settings, found, content, admin)
             print_line(f"{len(Role)} users and the topology are in virtual host {vhost}")
         else:
+            _look_first(settings, found, admin)
             print_json(content)
     elif not passwords:
         for line in commands(found, vhost, wanted):
@@ -105,8 +110,15 @@ def _passwords(found: BrokerUsers) -> dict[Role, str]:
     return {role: read_password(found.secret_file(role), "broker.users.folder") for role in Role}
 
 
-def _apply(settings: Settings, content: dict[str, object], admin: str | None) -> None:
+def _apply(
+    settings: Settings, users: BrokerUsers, content: dict[str, object], admin: str | None
+) -> None:
     if admin is None and os.geteuid() == 0 and (program := shutil.which("rabbitmqctl")):
+        # what it cannot tell, the import will
+        with suppress(OSError, subprocess.SubprocessError, UnreadableError):
+            exported = run_program([program, "--quiet", "export_definitions", "-"], _SECONDS)
+            held = read_json(exported.stdout, HeldLogins)
+            require_own(users, settings.broker.vhost, held)
         # Permissions for a topic that a former version had stay: topology check names them.
         # not from standard input, which versions name differently
         with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
@@ -124,4 +136,40 @@ def _apply(settings: Settings, content: dict[str, object], admin: str | None) ->
             "--apply: run it as root on the broker's host, or set broker.management_url and --admin"
         )
     with ManagementApi(settings.broker, settings.management_urls, login_of(admin)) as management:
+        require_own(users, settings.broker.vhost, _held(management))
         management.load(content)
+
+
+def _look_first(settings: Settings, users: BrokerUsers, admin: str | None) -> None:
+    """Check the users as `require_own`; without an administrator's login, say that nobody has."""
+    if admin is None:
+        warn(
+            f"not checked: if another cluster on this broker has users {users.name(Role.HOOK)} and so on, the import "
+            "replaces their passwords; rabbitmqctl list_users shows them, or add --admin NAME"
+        )
+        return
+    if not settings.management_urls:
+        raise ConfigError("--admin: set broker.management_url")
+    with ManagementApi(settings.broker, settings.management_urls, login_of(admin)) as management:
+        require_own(users, settings.broker.vhost, _held(management))
+
+
+def _held(management: ManagementApi) -> HeldLogins:
+    return HeldLogins(
+        management.read("users", HeldUser), management.read("permissions", HeldPermission)
+    )
+
+
+def require_own(users: BrokerUsers, vhost: str, held: HeldLogins) -> None:
+    """Check that the users are not those of another cluster on this broker, whose passwords would change."""
+    hashes = {user.name: user.password_hash for user in held.users}
+    for role, password in _passwords(users).items():
+        name = users.name(role)
+        elsewhere = {one.vhost for one in held.permissions if one.user == name} - {vhost}
+        if elsewhere and not is_hash_of(hashes.get(name, ""), password):
+            raise ConfigError(
+                f"broker.users.prefix: the broker's user {name} belongs to virtual host "
+                f"{', '.join(sorted(elsewhere))}, and has another password: if another cluster uses it, write a "
+                f'prefix of your own, such as prefix = "lamplighter-{vhost}-"; if not, run: rabbitmqctl '
+                f"delete_user {name}"
+            )

@@ -23,6 +23,7 @@ from producers.message import Batch
 from producers.settings import ConfigError
 from schemas.notices import Notice
 from workers.broker import outgoing
+from workers.broker.depths import queue_depths
 from workers.errors import BrokerError
 from workers.store import generations
 
@@ -86,12 +87,14 @@ def reset(session: Session, reason: str, *, yes: bool) -> None:
 def _reset(session: Session, reason: str) -> int:
     """Reset under the clock's lock, so that no hook stamps a generation meanwhile."""
     settings = session.settings
+    # now, because a person took the time to confirm; and before the lock, for which hooks wait
+    session.prove_health(session.depths())
     with (
         session.store("state") as store,
         session.channel() as channel,
         hook_clock.locked(settings.hook.state) as locked,
     ):
-        _refuse(observe_traffic(session, channel).obstacles())
+        _refuse(observe_traffic(session, queue_depths(channel)).obstacles())
         now = time.time_ns()
         with store.connect() as connection:
             stored = generations.highest(connection, settings.cluster)

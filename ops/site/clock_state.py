@@ -8,7 +8,7 @@ from typing import Any
 from ops.cli.session import Session
 from producers import clock, spool
 from producers.settings import ConfigError
-from workers.broker.depths import QueueDepth, queue_depths
+from workers.broker.depths import QueueDepth
 from workers.broker.topology import (
     FEEDBACK_QUEUE,
     RESUME_QUEUE,
@@ -139,8 +139,7 @@ def observe(session: Session) -> ClockState:
         last = clock.last_generation(settings.hook.state)
     except clock.ClockError as error:
         raise ConfigError(str(error)) from None
-    with session.channel() as channel:
-        traffic = observe_traffic(session, channel)
+    traffic = observe_traffic(session, session.proven_depths())
     with session.dead_letter_queue() as queue:
         letters = queue.letters()
     with session.reading("state") as connection:
@@ -151,19 +150,17 @@ def observe(session: Session) -> ClockState:
     return ClockState(now, last, stored, traffic, open_, len(ahead), len(letters) == MOST)
 
 
-def observe_traffic(session: Session, channel: Any) -> Traffic:  # noqa: ANN401 - pika has no types
+def observe_traffic(session: Session, depths: list[QueueDepth]) -> Traffic:
     """What is in the spool and in the queues.
 
     Raises:
         ConfigError: the spool cannot be read.
-        BrokerError: the broker is away or refuses.
     """
     try:
         hooks = session.settings.hook
         spooled = sum(len(spool.waiting(folder)) for folder in {hooks.spool, hooks.own_spool})
     except spool.SpoolError as error:
         raise ConfigError(str(error)) from None
-    depths = queue_depths(channel)
     return Traffic(spooled, _queued(depths), _working(depths))
 
 

@@ -19,6 +19,7 @@ from ops.cli.session import Session, pass_session
 from ops.cli.terminal import print_json, print_line, print_table
 from producers.broker_settings import BrokerSettings, BrokerUsers
 from producers.config_file import config_places
+from producers.disk import may_exist
 from producers.settings import (
     BROKER_FIELDS,
     HOOK_FIELDS,
@@ -91,8 +92,15 @@ def _places(session: Session) -> list[tuple[str, str]]:
     counts, *others = dict.fromkeys((session.config, *places, *config_places(os.environ)))
     return [
         (str(counts), "COUNTS"),
-        *((str(x), "there, but NOT READ" if x.exists() else "not there") for x in others),
+        *((str(other), _state(other)) for other in others),
     ]
+
+
+def _state(place: Path) -> str:
+    """Whether a file that does not count is there."""
+    if not may_exist(place):
+        return "not there"
+    return "there, but NOT READ" if os.access(place, os.F_OK) else "not known: no access"
 
 
 def settings_of(settings: Settings, raw: Mapping[str, Any]) -> Iterator[Setting]:

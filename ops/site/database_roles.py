@@ -14,7 +14,7 @@ from ops.cli.terminal import print_line, warn
 from producers.settings import ConfigError
 from producers.trust import UntrustedFileError, read_trusted, shown_file
 from schemas.roles import Role
-from workers.store.access import ACCESS, creations, grants, takeover, verifier
+from workers.store.access import ACCESS, creations, grants, refusal, takeover, verifier
 from workers.store.database import FIELDS, open_store
 from workers.store.passfile import passwords
 
@@ -33,8 +33,8 @@ def roles(session: Session, *, creates: bool, applies: bool) -> None:
 
     An administrator of PostgreSQL runs what --create prints: users with the passwords of their
     passfiles, which it shows as hashes only, and databases; it can run again, and takes over databases of a
-    former version. --apply does the rest, after each upgrade too, with the login of the role
-    `setup`, which owns the databases.
+    former version. It changes nothing where another cluster has these users. --apply does the rest, after
+    each upgrade too, with the login of the role `setup`, which owns the databases.
     """
     names = {kind: _names(session, kind) for kind in _KINDS}
     if creates:
@@ -63,6 +63,13 @@ class _Unknown:
 def _creation(session: Session, names: Mapping[StoreKind, _Name]) -> Iterator[str]:
     """The lines that psql runs as an administrator."""
     yield r"\set ON_ERROR_STOP on"
+    databases = {
+        kind: sa.make_url(session.of_role(Role.SETUP).url(kind)).database for kind in names
+    }
+    if None not in databases.values():
+        ours = sorted({str(one) for one in databases.values()})
+        for owner in sorted({name(Role.SETUP) for name in names.values()}):
+            yield f"{refusal(owner, ours)};"
     yield from dict.fromkeys(f"{one};" for name in names.values() for one in creations(name))
     users = {
         name(role): sa.make_url(session.of_role(role).url(kind))
@@ -80,9 +87,6 @@ def _creation(session: Session, names: Mapping[StoreKind, _Name]) -> Iterator[st
             hashed = verifier(password, secrets.token_bytes(16))
             yield f"ALTER ROLE \"{user}\" PASSWORD '{hashed}';"
     owner = names["state"](Role.SETUP)
-    databases = {
-        kind: sa.make_url(session.of_role(Role.SETUP).url(kind)).database for kind in names
-    }
     for database, kind in {database: kind for kind, database in databases.items()}.items():
         if database is None:
             yield f"-- in the database of {FIELDS[kind]}, which its service names:"

@@ -3,13 +3,14 @@
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import click
+from msgspec.structs import replace
 
-from ops.cli.errors import StoreMissingError
+from ops.cli.errors import EXIT_AWAY, EXIT_FOUND, StoreMissingError
 from ops.cli.options import json_option
 from ops.cli.session import Session, operator, pass_session
 from ops.cli.terminal import Columns, duration, duration_of, print_json, print_line, print_rows
@@ -20,7 +21,6 @@ from workers.errors import BrokerError
 from workers.resync import drift_memory
 from workers.resync.drift import Drift, RepairStep
 from workers.resync.plan import (
-    WITHOUT_DELAY,
     FoundDrift,
     needing_repair,
     next_memories,
@@ -32,11 +32,14 @@ from workers.resync.survey import Survey, survey
 from workers.store import snapshots
 
 _PUBLISH_SECONDS = 60.0
+# The power worker lists each cloud for a new snapshot: how long that is waited for, from the snapshot on.
+_LISTING_SECONDS = 10.0
+_LOOK_AGAIN = 0.3
 _NS = 1_000_000_000
 _REPAIRS = {
     RepairStep.RESUME: "power on again",
     RepairStep.SUSPEND: "power off",
-    RepairStep.DELETE: "delete",
+    RepairStep.DELETE: "delete, once no job can be on it",
     RepairStep.WAIT: "wait: too recent, or requested lately",
     RepairStep.REPORT: "an operator must act",
     RepairStep.HELD: "on hold",
@@ -54,27 +57,29 @@ _REPAIRS = {
 def drift(session: Session, *, fix: bool, dry_run: bool, as_json: bool) -> None:
     """Show, and repair, differences from what Slurm wants.
 
-    Exit code 1: there are differences, or slurm.conf and lamplighter.toml differ. A repair has the generation of the snapshot, so that every
-    newer request of Slurm takes precedence over it.
+    Exit code 1: there are differences, or slurm.conf and lamplighter.toml differ. Exit code 3: a cloud was
+    not listed within 10 s of the snapshot, or its listing is doubted. A repair has the generation of the snapshot,
+    so that every newer request of Slurm takes precedence over it.
     """
-    settings, now = session.settings, time.time_ns()
-    with session.reading("state") as connection:
-        received = snapshots.snapshot_age(connection, settings.cluster)
-        snapshot = snapshots.newest(connection, settings.cluster)
-        if snapshot is None:
-            raise StoreMissingError("there is no snapshot yet: run lamplighter worker snapshot")
-        seen = survey(connection, settings, snapshot)
-        known = drift_memory.recall(connection, settings.cluster)
-    differences = conf_differences(settings, snapshot)
-    age = received.age if received else 0.0
-    stale = received is None or not received.is_fresh(settings.stale_after)
-    found = plan(seen, known, WITHOUT_DELAY if fix else settings.resync, now)
+    settings = session.settings
+    received, seen, known = _look(session)
+    patience = min(settings.slurm.snapshot_interval / 2, _LISTING_SECONDS)
+    end = time.monotonic() + patience - received.age
+    while seen.unseen and received.age >= 0 and time.monotonic() < end:
+        time.sleep(_LOOK_AGAIN)
+        received, seen, known = _look(session)
+    now, age = time.time_ns(), received.age
+    differences = conf_differences(settings, seen.snapshot)
+    stale = not received.is_fresh(settings.stale_after)
+    # who requests repairs has checked the nodes
+    resync = replace(settings.resync, grace=0.0, repeat_after=0.0) if fix else settings.resync
+    found = plan(seen, known, resync, now)
     wanted = needing_repair(found) if fix and not stale else []
     if as_json:
         conf = [asdict(one) for one in differences]
         print_json({**_as_json(seen, found, age, now), "slurm_conf": conf})
     else:
-        _print(seen, found, differences, age, now)
+        _print(seen, found, differences, age, now, deletes=settings.resync.delete_strays)
     if stale:
         raise StoreMissingError(
             f"the newest snapshot is {duration_of(age)} old: no repair is requested"
@@ -88,8 +93,24 @@ def drift(session: Session, *, fix: bool, dry_run: bool, as_json: bool) -> None:
         requested = "would be requested" if dry_run else "requested; see lamplighter audit list"
         print_line(f"{len(wanted)} repairs {requested}")
     repaired = len(wanted) == len(found) and not dry_run
+    if seen.unseen or seen.doubted:
+        sys.exit(EXIT_AWAY)
     wrong = any(one.wrong for one in differences)
-    sys.exit(1 if wrong or (found and not repaired) else 0)
+    sys.exit(EXIT_FOUND if wrong or (found and not repaired) else 0)
+
+
+def _look(
+    session: Session,
+) -> tuple[snapshots.SnapshotAge, Survey, Mapping[str, drift_memory.DriftMemory]]:
+    """The newest snapshot's age, what is known of all nodes since, and the drifts known so far."""
+    cluster = session.settings.cluster
+    with session.reading("state") as connection:
+        received = snapshots.snapshot_age(connection, cluster)
+        snapshot = snapshots.newest(connection, cluster)
+        if received is None or snapshot is None:
+            raise StoreMissingError("there is no snapshot yet: run lamplighter worker snapshot")
+        seen = survey(connection, session.settings, snapshot)
+        return received, seen, drift_memory.recall(connection, cluster)
 
 
 def _request(session: Session, seen: Survey, wanted: Sequence[FoundDrift]) -> None:
@@ -103,12 +124,14 @@ def _request(session: Session, seen: Survey, wanted: Sequence[FoundDrift]) -> No
         raise BrokerError(sent.problem)
 
 
-def _print(
+def _print(  # noqa: PLR0913 - each is a part of the page
     seen: Survey,
     found: Sequence[FoundDrift],
     differences: Sequence[ConfDifference],
     age: float,
     now: int,
+    *,
+    deletes: bool,
 ) -> None:
     count = len(seen.snapshot.nodes)
     print_line(f"snapshot of {count} nodes, {duration_of(age)} old, from {seen.snapshot.origin}")
@@ -125,10 +148,10 @@ def _print(
         "Slurm": lambda one: _states(one)["slurm"],
         "desired": lambda one: _states(one)["desired"],
         "cloud": lambda one: _states(one)["cloud"],
-        "repair": _repair,
+        "repair": lambda one: _repair(one, deletes=deletes),
     }
-    wrong = any(one.wrong for one in differences)
-    print_rows(columns, found, empty="no drift of nodes, but see above" if wrong else "no drift")
+    but = any(one.wrong for one in differences) or seen.unseen or seen.doubted
+    print_rows(columns, found, empty="no drift of nodes, but see above" if but else "no drift")
 
 
 def _states(one: FoundDrift) -> dict[str, str | None]:
@@ -144,7 +167,9 @@ def _states(one: FoundDrift) -> dict[str, str | None]:
     }
 
 
-def _repair(one: FoundDrift) -> str:
+def _repair(one: FoundDrift, *, deletes: bool) -> str:
+    if one.action.step is RepairStep.REPORT and one.place is None and deletes:
+        return "wait: deleted after the grace period, once no job can be on it"
     if one.action.step is RepairStep.HELD and one.place is not None and one.place.hold is not None:
         return f"on hold: {one.place.hold.reason}"
     return _REPAIRS[one.action.step]

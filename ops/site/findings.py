@@ -11,21 +11,30 @@ from dataclasses import dataclass
 
 import hostlist
 
-from ops.cli.terminal import cut, moment
+from ops.cli.terminal import cut, duration_of, moment
+from ops.site.kinds import Kind
+from ops.site.spooled import SpoolStatus
 from producers.broker_settings import BrokerSettings
+from producers.spool import UNREADABLE
 from workers.broker.depths import QueueDepth
 from workers.broker.health import full_queues, missing_workers
 from workers.broker.roles import may_consume
 from workers.broker.topology import DEAD_LETTER_QUEUE, NOTIFY_QUEUE
 from workers.resync.slurm_conf import ConfDifference
-from workers.store.heartbeats import PROBLEM, Heartbeat
+from workers.store.heartbeats import Heartbeat
 
 # It creates what is missing, and changes nothing that exists.
 APPLY_TOPOLOGY = ("lamplighter", "topology", "apply")
+# No site has a notify worker without a webhook: the target does not start one.
+START_NOTIFY = (
+    "systemctl enable --now lamplighter-notify, or without systemd lamplighter worker notify"
+)
 _DAY = 86_400 * 10**9
 _EXPIRY_WARNING = 14 * _DAY
 # A drift that lasts longer was not repaired.
 DRIFT_LASTS = 600 * 10**9
+# A call that has waited for longer, in seconds, was not sent by a relay that works.
+_LONG_SPOOLED = 60.0
 # What to look at when a worker of this role lacks something.
 _REMEDIES = {
     "slurm": "check slurmctld on its host, and look at its log",
@@ -54,7 +63,7 @@ class Finding:
     """A condition that an operator should know.
 
     Attributes:
-        key: the kind of finding, for programs.
+        kind: what kind of condition it is, and with it why it matters.
         words: what is the case.
         remedy: what to do, or None.
         fix: a command that is the remedy and can do no harm: `doctor --fix` runs it. After
@@ -62,7 +71,7 @@ class Finding:
     """
 
     severity: Severity
-    key: str
+    kind: Kind
     words: str
     remedy: str | None = None
     fix: tuple[str, ...] = ()
@@ -76,8 +85,9 @@ class Finding:
         """A JSON object."""
         return {
             "severity": self.severity.name.lower(),
-            "finding": self.key,
+            "finding": self.kind.value,
             "words": self.words,
+            "why": self.kind.why,
             "remedy": self.remedy,
             "fixable": bool(self.fix),
         }
@@ -104,7 +114,7 @@ def summary(findings: Sequence[Finding]) -> str:
 
 def unavailable(problems: Sequence[str]) -> Iterator[Finding]:
     """Parts that do not answer, and why."""
-    return (Finding(Severity.AWAY, "unavailable", problem) for problem in problems)
+    return (Finding(Severity.AWAY, Kind.UNAVAILABLE, problem) for problem in problems)
 
 
 def of_queues(queues: Sequence[QueueDepth]) -> Iterator[Finding]:
@@ -113,17 +123,17 @@ def of_queues(queues: Sequence[QueueDepth]) -> Iterator[Finding]:
     if missing:
         words = f"queues are missing: {', '.join(missing)}"
         remedy = f"run {shlex.join(APPLY_TOPOLOGY)}"
-        yield Finding(Severity.WRONG, "queues_missing", words, remedy, APPLY_TOPOLOGY)
+        yield Finding(Severity.WRONG, Kind.QUEUES_MISSING, words, remedy, APPLY_TOPOLOGY)
     if full := full_queues(queues):
         words = f"queues are full and refuse messages: {', '.join(full)}"
-        yield Finding(Severity.WRONG, "queues_full", words, "start their workers")
+        yield Finding(Severity.WRONG, Kind.QUEUES_FULL, words, "start their workers")
     if absent := missing_workers(queues):
         where = ", and slurm on slurmctld's host" if "slurm" in absent else ""
         yield Finding(
             Severity.WRONG,
-            "workers_missing",
+            Kind.WORKERS_MISSING,
             f"workers not running: {', '.join(absent)}; nothing is lost",
-            f"start lamplighter up{where}",
+            f"systemctl start lamplighter.target, or without systemd lamplighter up{where}",
         )
     by_name = {queue.name: queue for queue in queues}
     events = by_name.get(NOTIFY_QUEUE)
@@ -131,15 +141,15 @@ def of_queues(queues: Sequence[QueueDepth]) -> Iterator[Finding]:
         # a former webhook's bindings stay: another host may still have it
         yield Finding(
             Severity.WRONG,
-            "notify_unread",
+            Kind.NOTIFY_UNREAD,
             f"{events.ready} event{'s' if events.ready > 1 else ''} for webhooks that nobody reads",
-            "start lamplighter worker notify; if no webhook is left: rabbitmqctl delete_queue "
+            f"{START_NOTIFY}; if no webhook is left: rabbitmqctl delete_queue "
             f"{NOTIFY_QUEUE}, and {shlex.join(APPLY_TOPOLOGY)}",
         )
     letters = by_name[DEAD_LETTER_QUEUE].ready if DEAD_LETTER_QUEUE in by_name else None
     if letters:
         words = f"{letters} dead letter{'s' if letters > 1 else ''} to resolve"
-        yield Finding(Severity.WRONG, "dead_letters", words, "see lamplighter dead-letters list")
+        yield Finding(Severity.WRONG, Kind.DEAD_LETTERS, words, "see lamplighter dead-letters list")
 
 
 def of_workers(workers: Sequence[Heartbeat], now: int) -> Iterator[Finding]:
@@ -148,11 +158,38 @@ def of_workers(workers: Sequence[Heartbeat], now: int) -> Iterator[Finding]:
         if worker.is_silent(now):
             since = moment(worker.seen_at)[11:19]
             words = f"no heartbeat from {worker.name} since {since} UTC: killed or stuck"
-            yield Finding(Severity.WRONG, "worker_silent", words, "look at its log, and restart it")
-        elif PROBLEM in worker.state:
+            yield Finding(
+                Severity.WRONG, Kind.WORKER_SILENT, words, "look at its log, and restart it"
+            )
+        elif worker.has_problem:
             words = f"{worker.name}: {worker.state}"
             remedy = _REMEDIES.get(worker.role, "look at its log")
-            yield Finding(Severity.WRONG, "worker_problem", words, remedy)
+            yield Finding(Severity.WRONG, Kind.WORKER_PROBLEM, words, remedy)
+
+
+def of_spools(spools: Sequence[SpoolStatus]) -> Iterator[Finding]:
+    """Calls that wait on this host for the broker, and files among them that no hook wrote."""
+    for one in spools:
+        if one.problem is not None:
+            words = f"the calls that wait on this host are not known: {one.problem}"
+            yield Finding(Severity.NOTE, Kind.SPOOL_UNKNOWN, words)
+        if one.calls:
+            late = one.oldest_seconds > _LONG_SPOOLED
+            words = (
+                f"{one.calls} call{'s wait' if one.calls > 1 else ' waits'} in {one.folder} for the "
+                f"broker, the oldest for {duration_of(one.oldest_seconds)}"
+            )
+            relay = (
+                "start lamplighter-relay on this host (without systemd: lamplighter relay); lamplighter relay "
+                "--once says what is wrong"
+            )
+            severity = Severity.WRONG if late else Severity.NOTE
+            yield Finding(severity, Kind.SPOOL, words, one.sender or relay)
+        if one.set_aside:
+            files = f"{one.set_aside} file{'s' if one.set_aside > 1 else ''} that no hook wrote"
+            remedy = "read them, call the hook again for each request in them, and delete them"
+            words = f"{files}: {one.folder}/*{UNREADABLE}"
+            yield Finding(Severity.WRONG, Kind.SPOOL_UNREADABLE, words, remedy)
 
 
 def of_snapshot(*, stale: bool) -> Iterator[Finding]:
@@ -160,7 +197,7 @@ def of_snapshot(*, stale: bool) -> Iterator[Finding]:
     if stale:
         yield Finding(
             Severity.WRONG,
-            "snapshot_stale",
+            Kind.SNAPSHOT_STALE,
             "no recent snapshot of Slurm's nodes: nothing is repaired, late suspends wait",
             "check slurmctld, and lamplighter worker snapshot on its host",
         )
@@ -174,7 +211,9 @@ def of_logins(ends: Mapping[str, int], now: int) -> Iterator[Finding]:
         days = (end - now) // _DAY
         when = f"expires in {days} day{'' if days == 1 else 's'}" if days >= 0 else "has expired"
         remedy = f"run lamplighter tokens login {cloud}"
-        yield Finding(Severity.WRONG, "login_ends", f"the refresh token for {cloud} {when}", remedy)
+        yield Finding(
+            Severity.WRONG, Kind.LOGIN_ENDS, f"the refresh token for {cloud} {when}", remedy
+        )
 
 
 def of_drifts(counts: Mapping[str, int], longest: int = DRIFT_LASTS) -> Iterator[Finding]:
@@ -186,7 +225,7 @@ def of_drifts(counts: Mapping[str, int], longest: int = DRIFT_LASTS) -> Iterator
         severity = Severity.WRONG if longest >= DRIFT_LASTS else Severity.NOTE
         kinds = ", ".join(f"{count} {kind}" for kind, count in counts.items())
         words = f"drift from what Slurm wants: {kinds}"
-        yield Finding(severity, "drift", words, "see lamplighter drift")
+        yield Finding(severity, Kind.DRIFT, words, "see lamplighter drift")
 
 
 def of_failed_nodes(names: Sequence[str]) -> Iterator[Finding]:
@@ -194,14 +233,14 @@ def of_failed_nodes(names: Sequence[str]) -> Iterator[Finding]:
     if names:
         count = f"{len(names)} node{'s' if len(names) > 1 else ''} failed"
         words = f"{count}: {cut(hostlist.collect_hostlist(names))}"
-        yield Finding(Severity.WRONG, "nodes_failed", words, "see lamplighter nodes show NODE")
+        yield Finding(Severity.WRONG, Kind.NODES_FAILED, words, "see lamplighter nodes show NODE")
 
 
 def of_conf(differences: Sequence[ConfDifference]) -> Iterator[Finding]:
     """Differences between slurm.conf and lamplighter.toml."""
     for one in differences:
         severity = Severity.WRONG if one.wrong else Severity.NOTE
-        yield Finding(severity, "slurm_conf", one.words, one.remedy)
+        yield Finding(severity, Kind.SLURM_CONF, one.words, one.remedy)
 
 
 def of_roles(broker: BrokerSettings) -> Iterator[Finding]:
@@ -209,17 +248,17 @@ def of_roles(broker: BrokerSettings) -> Iterator[Finding]:
     if broker.users is None:
         yield Finding(
             Severity.NOTE,
-            "one_broker_user",
+            Kind.ONE_BROKER_USER,
             "one broker user for all roles: who has its password can do everything",
             "write [broker.users] and run lamplighter broker users",
         )
     elif not may_consume(broker.role, DEAD_LETTER_QUEUE):
         words = f"the broker's quorum was not checked: the role {broker.role} may not"
-        yield Finding(Severity.NOTE, "quorum_unknown", words)
+        yield Finding(Severity.NOTE, Kind.QUORUM_UNKNOWN, words)
 
 
 def of_settings(dry_groups: Sequence[str]) -> Iterator[Finding]:
     """Groups in a dry run."""
     if dry_groups:
         words = f"DRY RUN of {', '.join(dry_groups)}: no calls to clouds, no changes in Slurm"
-        yield Finding(Severity.NOTE, "dry_run", words)
+        yield Finding(Severity.NOTE, Kind.DRY_RUN, words)

@@ -6,17 +6,22 @@ from urllib.parse import quote, unquote, urlsplit
 
 import requests
 
+from ops.site.held import Held, HeldNode
 from producers.broker_settings import BrokerSettings
 from producers.reasons import connection_reason
 from producers.trust import is_there, resolved
-from workers.errors import BrokerAwayError
+from workers.errors import AccessRefusedError, BrokerAwayError
 from workers.process.foreign import UnreadableError, bounded_session, read_json
 
 _SECONDS = 15.0
+_REFUSALS = (requests.codes.unauthorized, requests.codes.forbidden)
 
 
 class ManagementApi:
-    """A client of the API; every call raises BrokerAwayError if it is unavailable or refuses.
+    """A client of the API.
+
+    Every call raises BrokerAwayError if the API is unavailable or answers with something else, and
+    AccessRefusedError if it refuses.
 
     Args:
         broker: of the process, whose user logs in.
@@ -47,13 +52,15 @@ class ManagementApi:
     def __exit__(self, *_: object) -> None:
         self._session.close()
 
-    def read(self, path: str) -> list[dict[str, Any]]:
-        """A list of objects; for `{vhost}` in the path, the virtual host is written."""
+    def read(self, path: str, shape: type[Held]) -> list[Held]:
+        """The things in a list; for `{vhost}` in the path, the virtual host is written."""
         answer = self._call("GET", path.format(vhost=self._vhost))
         try:
-            return read_json(answer.content, list[dict[str, Any]])
+            return read_json(answer.content, list[shape])  # type: ignore[valid-type]  # its class
         except UnreadableError as error:
-            raise BrokerAwayError(f"management API: {error}; check broker.management_url") from None
+            raise BrokerAwayError(
+                f"management API: {path.partition('/')[0]}: {error}; check broker.management_url"
+            ) from None
 
     def load(self, definitions: dict[str, Any]) -> None:
         """Load definitions."""
@@ -62,12 +69,13 @@ class ManagementApi:
     def nodes(self) -> set[str]:
         """The names of the cluster's nodes; none if the user lacks the tag `monitoring`."""
         try:
-            return {node["name"] for node in self.read("nodes")}
-        except BrokerAwayError:
+            return {node.name for node in self.read("nodes", HeldNode)}
+        except AccessRefusedError:
             return set()
 
     def _call(self, method: str, path: str, content: object = None) -> requests.Response:
         problems = []
+        refused = False
         for root in list(self._roots):
             url = f"{root}/api/{path}"
             try:
@@ -80,11 +88,14 @@ class ManagementApi:
                     raise requests.HTTPError("a redirect", response=answer)
             except requests.RequestException as error:
                 problems.append(f"management API at {root}: {self._reason(error, root)}")
+                refused = refused or (
+                    error.response is not None and error.response.status_code in _REFUSALS
+                )
                 # the other calls begin with one that answers
                 self._roots.append(self._roots.pop(0))
             else:
                 return answer
-        raise BrokerAwayError("; ".join(problems))
+        raise (AccessRefusedError if refused else BrokerAwayError)("; ".join(problems))
 
     def _reason(self, error: requests.RequestException, root: str) -> str:
         if error.response is None:

@@ -7,7 +7,6 @@ from ops.cli.terminal import print_line
 from producers.clock import ClockError
 from producers.settings import ConfigError
 from schemas.roles import Role
-from workers.errors import BrokerError
 
 
 @click.command
@@ -25,7 +24,7 @@ def snapshot(session: Session) -> None:
         settings = session.of_role(Role.SNAPSHOT).settings
         taken = take_and_publish(settings, Slurm(settings))
     except SlurmAwayError as error:
-        raise BrokerError(f"no snapshot: slurmctld does not answer: {error}") from None
+        raise SlurmAwayError(f"no snapshot: slurmctld does not answer: {error}") from None
     except ClockError as error:
         raise ConfigError(str(error)) from None
     print_line(f"published a snapshot of {len(taken.nodes)} nodes, generation {taken.generation}")

@@ -19,7 +19,8 @@ from ops.nodes.out_of_service import COLUMNS as OUT_OF_SERVICE
 from ops.nodes.out_of_service import OutOfService, out_of_service
 from ops.site import findings
 from ops.site.findings import Finding, Severity
-from workers.broker.depths import QueueDepth, queue_depths
+from ops.site.spooled import spools
+from workers.broker.depths import QueueDepth
 from workers.config.logins import RefreshTokenSource
 from workers.config.settings import Settings
 from workers.errors import BrokerError
@@ -120,16 +121,19 @@ def status(session: Session, *, as_json: bool) -> None:
     with noting(problems, *STORE_ERRORS), session.reading("state") as connection:
         stored = _read_store(connection, settings)
         in_store = store_findings(connection, settings)
+    waiting = spools(settings.hook)
     of_broker: list[str] = []
-    with noting(of_broker, BrokerError), session.channel() as channel:
-        queues = queue_depths(channel)
+    with noting(of_broker, BrokerError):
+        queues = session.depths()  # these are shown if the proof fails
         session.prove_health(queues)
+        queues = session.depths()
     problems += of_broker
     found = findings.ordered(
         [
             *findings.unavailable(problems),
             # without a quorum the counts are wrong
             *findings.of_queues([] if of_broker else queues),
+            *findings.of_spools(waiting),
             *in_store,
             *findings.of_conf(stored.slurm_conf),
             *findings.of_settings(settings.dry_groups),
@@ -142,6 +146,7 @@ def status(session: Session, *, as_json: bool) -> None:
                 "cluster": settings.cluster,
                 "dry_run": settings.dry_groups,
                 "queues": [asdict(queue) for queue in queues],
+                "spools": [asdict(spool) for spool in waiting],
                 **asdict(stored),
                 "problems": problems,
                 "findings": [finding.as_json() for finding in found],

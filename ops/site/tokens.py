@@ -98,7 +98,7 @@ def status(session: Session, *, as_json: bool) -> None:
         shown = sa.select(*(column for column in refresh_tokens.c if column not in HIDDEN))
         rows = {row.cloud: row for row in connection.execute(shown)}
     with noting(problems, TokenServiceAwayError), session.token_client() as client:
-        reports = {cloud: _report(client, cloud) for cloud in clouds}
+        reports = {cloud: report_of(client, cloud) for cloud in clouds}
     logins = {
         name: _login(cloud, rows.get(name), reports.get(name)) for name, cloud in clouds.items()
     }
@@ -141,7 +141,8 @@ def cloud_of(session: Session, name: str) -> CloudSettings:
     return clouds[name]
 
 
-def _report(client: TokenClient, cloud: str) -> TokenReport:
+def report_of(client: TokenClient, cloud: str) -> TokenReport:
+    """The state of a cloud's login; a service that knows no such cloud is trouble of that cloud alone."""
     try:
         return client.report(cloud)
     except TokenRefusedError as error:

@@ -67,8 +67,8 @@ def check(session: Session, admin: str | None) -> None:
     """Compare the broker with what it must have.
 
     Exit code 1: there are differences. Without broker.management_url, only the existence of
-    exchanges and queues is checked, and one queue's quorum, because AMQP cannot read more. Users and
-    permissions are compared with --admin.
+    exchanges and queues is checked, and the quorum of those that no worker consumes, because AMQP cannot
+    read more. Users and permissions are compared with --admin.
     """
     setup = session.of_role(Role.SETUP)
     settings = setup.settings

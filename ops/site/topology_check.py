@@ -1,8 +1,17 @@
 """Compares the broker with the topology: over the management API, or by existence only."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from typing import Any, Protocol
 
+from ops.site.held import (
+    Held,
+    HeldBinding,
+    HeldExchange,
+    HeldPermission,
+    HeldQueue,
+    HeldTopicPermission,
+    HeldUser,
+)
 from ops.site.management import ManagementApi
 from producers.broker_settings import BrokerUsers
 from schemas.roles import Role
@@ -16,8 +25,8 @@ from workers.errors import NotDeclaredError
 class _Reader(Protocol):
     """The management API, or what shows the same."""
 
-    def read(self, path: str) -> list[dict[str, Any]]:
-        """A list of objects; for `{vhost}` in the path, the virtual host is read."""
+    def read(self, path: str, shape: type[Held]) -> list[Held]:
+        """The things in a list; for `{vhost}` in the path, the virtual host is read."""
 
 
 _MEMBERS = 3
@@ -49,49 +58,49 @@ def differences(api: ManagementApi, wanted: Topology) -> list[str]:
     """The differences, read over the management API of RabbitMQ; its user needs the tag `management`.
 
     Raises:
-        BrokerAwayError: the API is unavailable or refuses.
+        BrokerError: the API is unavailable or refuses.
     """
     return [
-        *_exchanges(api.read("exchanges/{vhost}"), wanted),
-        *_queues(api.read("queues/{vhost}"), wanted, api.nodes()),
-        *_bindings(api.read("bindings/{vhost}"), wanted),
+        *_exchanges(api.read("exchanges/{vhost}", HeldExchange), wanted),
+        *_queues(api.read("queues/{vhost}", HeldQueue), wanted, api.nodes()),
+        *binding_differences(api, wanted),
     ]
 
 
-def _exchanges(held: list[dict[str, Any]], wanted: Topology) -> Iterator[str]:
-    by_name = {exchange["name"]: exchange for exchange in held}
+def _exchanges(held: list[HeldExchange], wanted: Topology) -> Iterator[str]:
+    by_name = {exchange.name: exchange for exchange in held}
     for exchange in wanted.exchanges:
         found = by_name.get(exchange.name)
         yield from _durability(f"exchange {exchange.name}", found)
-        if found is not None and found["type"] != exchange.type:
-            yield f"exchange {exchange.name}: type is {found['type']}, should be {exchange.type}"
+        if found is not None and found.type != exchange.type:
+            yield f"exchange {exchange.name}: type is {found.type}, should be {exchange.type}"
 
 
-def _queues(held: list[dict[str, Any]], wanted: Topology, nodes: Collection[str]) -> Iterator[str]:
-    by_name = {queue["name"]: queue for queue in held}
+def _queues(held: list[HeldQueue], wanted: Topology, nodes: Collection[str]) -> Iterator[str]:
+    by_name = {queue.name: queue for queue in held}
     # a user who may not list the nodes sees those that hold a queue
-    nodes = nodes or {node for queue in held for node in queue.get("members", ())}
+    nodes = nodes or {node for queue in held for node in queue.members or ()}
     for queue in wanted.queues:
         found = by_name.get(queue.name)
         yield from _durability(f"queue {queue.name}", found)
         if found is None:
             continue
-        arguments = found["arguments"]
+        arguments = found.arguments
         for name in sorted({*queue.arguments, *arguments}):
             should, has = queue.arguments.get(name), arguments.get(name)
             if should != has:
                 yield f"queue {queue.name}: {name} is {has}, should be {should}"
-        if found.get("policy"):
-            yield f"queue {queue.name}: policy {found['policy']} changes it; remove the policy"
+        if found.policy:
+            yield f"queue {queue.name}: policy {found.policy} changes it; remove the policy"
         yield from _members(found, nodes)
 
 
-def _members(queue: dict[str, Any], nodes: Collection[str]) -> Iterator[str]:
+def _members(queue: HeldQueue, nodes: Collection[str]) -> Iterator[str]:
     """A quorum queue that too few nodes of the cluster hold, or of which too few are running.
 
     RabbitMQ puts a new queue on three nodes, if there are so many, and never on more by itself.
     """
-    name, members, online = queue["name"], queue.get("members"), queue.get("online")
+    name, members, online = queue.name, queue.members, queue.online
     if not members:  # not a quorum queue, as its arguments say
         return
     if online is None or len(online) * 2 <= len(members):
@@ -107,15 +116,17 @@ def _members(queue: dict[str, Any], nodes: Collection[str]) -> Iterator[str]:
         )
 
 
-def _durability(what: str, found: dict[str, Any] | None) -> Iterator[str]:
+def _durability(what: str, found: HeldExchange | HeldQueue | None) -> Iterator[str]:
     if found is None:
         yield f"{what}: missing"
-    elif not found["durable"]:
+    elif not found.durable:
         yield f"{what}: is not durable"
 
 
-def _bindings(held: list[dict[str, Any]], wanted: Topology) -> Iterator[str]:
-    has = {(b["source"], b["destination"], b["routing_key"]) for b in held}
+def binding_differences(api: _Reader, wanted: Topology) -> Iterator[str]:
+    """Bindings that are missing, and those that take messages elsewhere; errors as those of `api`."""
+    held = api.read("bindings/{vhost}", HeldBinding)
+    has = {(b.source, b.destination, b.routing_key) for b in held}
     for binding in wanted.bindings:
         if (binding.exchange, binding.queue, binding.key) not in has:
             yield f"binding {binding.exchange} -> {binding.queue} by {binding.key!r}: missing"
@@ -133,16 +144,16 @@ def user_differences(api: _Reader, users: BrokerUsers, wanted: Topology) -> Iter
     """The differences of users and permissions from what the roles need; needs an administrator.
 
     Raises:
-        BrokerAwayError: the API is unavailable or refuses.
+        BrokerError: the API is unavailable or refuses.
     """
-    held = {user["name"]: _tags(user) for user in api.read("users")}
+    held = {user.name: user.all_tags for user in api.read("users", HeldUser)}
     should = _wanted_access(users, wanted)
     ours = {user for user, _ in should}
     has = {(name, "tags"): ", ".join(sorted(tags)) for name, tags in held.items() if name in ours}
-    for one in api.read("vhosts/{vhost}/permissions"):
-        has |= {(one["user"], kind): one[kind] for kind in _KINDS}
-    for one in api.read("vhosts/{vhost}/topic-permissions"):
-        has[one["user"], f"topics of {one['exchange']}"] = f"{one['write']} {one['read']}"
+    for one in api.read("vhosts/{vhost}/permissions", HeldPermission):
+        has |= {(one.user, kind): getattr(one, kind) for kind in _KINDS}
+    for topics in api.read("vhosts/{vhost}/topic-permissions", HeldTopicPermission):
+        has[topics.user, f"topics of {topics.exchange}"] = f"{topics.write} {topics.read}"
     missing = ours - held.keys()
     for name in sorted(missing):
         yield f"user {name}: missing; run: lamplighter broker users --apply"
@@ -162,9 +173,3 @@ def _wanted_access(users: BrokerUsers, wanted: Topology) -> dict[tuple[str, str]
         should |= {(name, kind): getattr(one, kind) for kind in _KINDS}
         should |= {(name, f"topics of {e}"): " ".join(both) for e, both in one.topics.items()}
     return should
-
-
-def _tags(user: Mapping[str, Any]) -> set[str]:
-    """A user's tags; RabbitMQ writes them as a list or, before 3.9, as words with commas."""
-    held = user.get("tags") or []
-    return set(held.split(",") if isinstance(held, str) else held)

@@ -72,6 +72,11 @@ class Faults:
         with self._lock:
             return part in self._busy
 
+    def note(self, kind: str, target: str, began: float) -> None:
+        """Note what happened by itself, as a fault that is over; `began` in seconds since the epoch."""
+        self.injected.append(Injected(kind, target, began, time.time()))
+        self._note(f"{kind} {target}", "ended")
+
     def end(self, timeout: float) -> None:
         """Wait until all faults are undone.
 

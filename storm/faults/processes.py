@@ -88,7 +88,7 @@ def _end_up(site: Site, number: signal.Signals) -> None:
             raise NothingHitError("the supervisor does not run")
         if number is signal.SIGKILL:
             site.workers.kill()  # with all its workers, as a host that loses its power
-        elif site.workers.stop(_ENDS) < 0:
+        elif site.workers.stop(_ENDS) == -signal.SIGKILL:
             raise DoesNotEndError(f"up, {_ENDS:g} s after SIGTERM")
     finally:
         site.start_up()

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
-from storm.evidence import Beats, Evidence, HookCall
+from storm.evidence import BatchJob, Beats, Evidence, HookCall, Injected
 from storm.rules.requests import window
 from storm.rules.violation import ENDED_JOB, FORGOTTEN, SLURM_LOST, UNENDED, UNSAVED, Violation
 
@@ -75,15 +75,18 @@ def is_forgotten(seen: Evidence, task: Beats, cut_at: float) -> bool:
     named = [
         at for node, at in seen.suspending if node == task.node and 0 <= last.began - at < _CALLED
     ]
-    kills = [f for f in seen.injected if f.made and (f.kind, f.target) == ("slurmctld", "kill")]
     killed = any(
-        0 <= kill.began - at < UNSAVED
-        and cut_at - kill.began < _DONE
-        and _started(seen, kill.began) < task.began
-        for kill in kills
+        0 <= kill - at < UNSAVED and cut_at - kill < _DONE and _started(seen, kill) < task.began
+        for kill in (fault.began for fault in _kills(seen) if fault.made)
         for at in named
     )
     return killed and _is_only_reason(seen, task.node, last, cut_at)
+
+
+def _kills(seen: Evidence) -> list[Injected]:
+    """Each time that slurmctld was killed, or crashed, without a chance to save its state."""
+    ends = {"kill", "crash"}
+    return [f for f in seen.injected if f.kind == "slurmctld" and f.target in ends]
 
 
 def _started(seen: Evidence, killed: float) -> float:
@@ -103,22 +106,33 @@ def _is_only_reason(seen: Evidence, node: str, call: HookCall, cut_at: float) ->
     return len(asked) == 1 and all(origin == "hook" and at < until for origin, at in asked.values())
 
 
+def ends_of(beats: Iterable[Beats]) -> dict[str, list[str]]:
+    """By job, the nodes that have shown its end: each as often as it has."""
+    ends: dict[str, list[str]] = defaultdict(list)
+    for task in beats:
+        if task.end == "end":
+            ends[task.job].append(task.node)
+    return ends
+
+
+def has_ended(job: BatchJob, nodes: list[str]) -> bool:
+    """Whether these ends are of all its nodes; two parts may have run on one node."""
+    return len(nodes) >= job.nodes and len(set(nodes)) > job.nodes - job.parts
+
+
 def unended(seen: Evidence) -> Iterator[Violation]:
     """Each batch job that nobody cancelled shows its end on all its nodes.
 
     Slurm itself loses one that it had not saved when it was killed, and one that its log calls
     cancelled, or ended with another status than 0: these are shown, and counted apart.
     """
-    ends: dict[str, set[str]] = defaultdict(set)
-    for task in seen.beats:
-        if task.end == "end":
-            ends[task.job].add(task.node)
-    kills = [f.began for f in seen.injected if (f.kind, f.target) == ("slurmctld", "kill")]
+    ends = ends_of(seen.beats)
+    kills = [fault.began for fault in _kills(seen)]
     for job in seen.batch:
         for task_id in job.tasks:
-            if len(ends[task_id]) >= job.nodes:
+            if has_ended(job, ends[task_id]):
                 continue
-            said = f"{task_id}: {len(ends[task_id])} of {job.nodes} nodes show its end"
+            said = f"{task_id}: {len(set(ends[task_id]))} of {job.nodes} nodes show its end"
             if any(0 <= kill - job.submitted < UNSAVED for kill in kills):
                 yield Violation(SLURM_LOST, "", f"{said}; slurmctld was killed", (job.submitted,))
             elif why := seen.gave_up.get(task_id):

@@ -16,6 +16,8 @@ _SEEN = 15.0
 _STEPPED, _CLOSE = 45.0, 2.0
 # A call that was on its way when a resume was accepted: the API's timeout, and the stop itself.
 _IN_FLIGHT = 6.0
+# The kinds of requests after which a node's server is on, or none is.
+_POWERING = frozenset({"resume", "suspend", "resume_fail", "retire", "deploy"})
 # The operator's commands that power a node off, by their first word: nodes retire, nodes deploy.
 _POWERS_OFF = frozenset({"nodes", "suspend"})
 
@@ -46,7 +48,7 @@ def outcomes(seen: Evidence) -> Iterator[Violation]:
     """A completed resume left a server on, a completed suspend left none: the cloud says so, too."""
     periods = by_node(seen)
     for step in seen.steps:
-        if step.transition != "completed":
+        if step.transition != "completed" or step.kind not in _POWERING:
             continue
         times = _true_times(step, seen.injected)
         if step.kind == "resume":
@@ -91,7 +93,11 @@ def unasked(seen: Evidence) -> Iterator[Violation]:
             if (off := period.off) is None or _other_is_on(periods, period, off):
                 continue
             resumed = max((at for at, known in resumes if known + _IN_FLIGHT < off), default=None)
-            if resumed is not None and not _is_asked(seen, node, resumed, off):
+            if resumed is None or _was_going_off(seen, period, resumed):
+                continue
+            if _broke(seen, node, resumed, off):
+                continue
+            if not _is_asked(seen, node, resumed, off):
                 said = f"{off - resumed:.0f} s after its resume: {period.server_id}"
                 yield Violation(UNASKED, node, said, (resumed, period.on, off))
 
@@ -116,6 +122,23 @@ def _resumes(seen: Evidence, node: str) -> list[tuple[float, float]]:
             if known:
                 found.append((call.began, min(known)))
     return found
+
+
+def _was_going_off(seen: Evidence, period: PoweredOn, at: float) -> bool:
+    """Whether a call was to power it off before that, and Nova failed at that: it can only go off."""
+    booted = [when for node, when in seen.reboots if node == period.node and when < at]
+    since = max([period.on, *booted])
+    return any(server == period.server_id and since < made < at for server, made in seen.stuck)
+
+
+def _broke(seen: Evidence, node: str, since: float, off: float) -> bool:
+    """Whether it was rebooted since then, and the storm let Nova fail at that: it is in ERROR."""
+    return any(
+        rebooted == node and since < at < off and fault.began - _CLOSE < at < fault.ended + _CLOSE
+        for rebooted, at in seen.reboots
+        for fault in seen.injected
+        if fault.kind == "work" and fault.target in {"error", "no_host"}
+    )
 
 
 def _other_is_on(periods: list[PoweredOn], one: PoweredOn, at: float) -> bool:

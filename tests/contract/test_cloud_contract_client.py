@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from keystoneauth1.identity.v3 import Password
+from msgspec.structs import replace
 
 from tests.contract.clouds import login
 from tests.testbed.openstack.api import Service
@@ -25,7 +26,7 @@ from workers.clouds.errors import (
     classify,
 )
 from workers.clouds.nova_requests import Call
-from workers.config.groups import CloudSettings, ServerTemplate
+from workers.config.groups import CloudSettings, GroupSettings, ServerTemplate
 from workers.config.logins import PasswordSource
 
 if TYPE_CHECKING:
@@ -75,7 +76,8 @@ def opened(cloud: Cloud, tmp_path: Path, template: ServerTemplate) -> Iterator[C
         user_domain_id=credentials.DOMAIN_ID,
         project_domain_id=credentials.DOMAIN_ID,
     )
-    made = Client(settings, auth, 60.0, cluster="alpha", templates={GROUP: template})
+    group = GroupSettings(nodes="node1", cloud="here", server=template)
+    made = Client(settings, auth, 60.0, cluster="alpha", groups={GROUP: group})
     yield made
     made.close()
 
@@ -222,6 +224,40 @@ def test_a_name_that_the_cloud_does_not_know_is_the_templates_fault(
     ):
         act(client, actions.CREATE)
     assert classify(caught.value).then is Then.REJECT
+
+
+def test_a_creations_other_parts_are_looked_up(cloud: Cloud, nova: Service, tmp_path: Path) -> None:
+    """Nova finds key, security groups, zone and server group by itself: a wrong one fails each boot."""
+    name = f"here-{uuid.uuid4()}"
+    nova.ask("POST", "/os-keypairs", {"keypair": {"name": name}})
+    wanted = {"server_group": {"name": name, "policies": ["affinity"]}}
+    group = nova.ask("POST", "/os-server-groups", wanted)["server_group"]["id"]
+    right = ServerTemplate(
+        image="node-image",
+        flavor="m1.tiny",
+        key_name=name,
+        security_groups=("default", "cluster"),
+        availability_zone="nova",
+        server_group=group,
+    )
+    wrong = replace(
+        right,
+        key_name="no-key",
+        security_groups=("no-group", "default"),
+        availability_zone="no-zone",
+        server_group=str(uuid.uuid4()),
+    )
+    with opened(cloud, tmp_path, right) as client:
+        assert client.part_problems(right) == []
+        found = {one.field: one.words for one in client.part_problems(wrong) if one.is_known}
+        act(client, actions.CREATE)
+    cloud.await_status(["node1"], "ACTIVE")
+    assert list(found) == ["key_name", "security_groups", "availability_zone", "server_group"]
+    assert "no key pair no-key; it has " in found["key_name"]
+    assert name in found["key_name"]
+    assert found["security_groups"] == "the project has no security group no-group"
+    assert "no availability zone no-zone in service; it has " in found["availability_zone"]
+    assert f"{group} ({name})" in found["server_group"]
 
 
 def test_two_images_of_one_name_are_the_templates_fault(cloud: Cloud, tmp_path: Path) -> None:

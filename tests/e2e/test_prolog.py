@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -32,8 +33,9 @@ if TYPE_CHECKING:
     from tests.testbed.broker import Broker
     from tests.testbed.processes import Child
 
-NODES = 50
+NODES = 60
 SLOTS = 4
+RESUME_TIMEOUT = 120
 JOB = "#!/bin/sh\necho started\nsleep 60\n"
 
 
@@ -47,8 +49,11 @@ class Site:
     nodes: Iterator[str] = field(default_factory=lambda: (f"node{i}" for i in range(1, NODES + 1)))
 
     @contextmanager
-    def worker(self) -> Iterator[Child]:
-        """Run the slurm worker inside the block."""
+    def worker(self, resume_timeout: int = RESUME_TIMEOUT) -> Iterator[Child]:
+        """Run the slurm worker inside the block, which believes in this ResumeTimeout."""
+        config = self.installation.config
+        believed = f"resume_timeout = {resume_timeout}\n"
+        config.write_text(re.sub("resume_timeout = .*\n", believed, config.read_text()))
         with self.installation.start("worker", "slurm") as worker:
             until(lambda: "prolog_watched" in self.installation.logs(), 30, "the watcher")
             yield worker
@@ -108,12 +113,12 @@ def site(session_dir: Path, broker: Broker) -> Iterator[Site]:
     settings = SlurmSettings(
         nodes=NODES,
         suspend_time=600,
-        resume_timeout=120,
+        resume_timeout=RESUME_TIMEOUT,
         extra_conf=(f"PrologSlurmctld={program}",),
     )
     with PrivateSlurm(session_dir / "prolog", settings) as slurm:
         more = (
-            f'[slurm]\nresume_timeout = 120\nprolog = "{folder}"\nprolog_slots = {SLOTS}\n'
+            f'[slurm]\nresume_timeout = {RESUME_TIMEOUT}\nprolog = "{folder}"\nprolog_slots = {SLOTS}\n'
             '[clouds.c]\nauth_url = "http://127.0.0.1:1/v3"\nproject_id = "p"\n'
             'source = { type = "password", username = "u", password_command = ["true"] }\n'
             f'[groups.g]\nnodes = "node[1-{NODES}]"\ncloud = "c"\n'
@@ -266,7 +271,9 @@ def test_a_job_whose_node_never_registers_is_requeued_as_without_the_prolog(site
     """Slurm's ResumeTimeout ends the boot; the script does not keep the job from its next turn."""
     conf = site.slurm.conf.read_text()
     with site.worker():
-        site.slurm.conf.write_text(conf.replace("ResumeTimeout=120", "ResumeTimeout=5"))
+        site.slurm.conf.write_text(
+            conf.replace(f"ResumeTimeout={RESUME_TIMEOUT}", "ResumeTimeout=5")
+        )
         try:
             site.slurm.scontrol("reconfigure")
             job, names = site.submit()
@@ -278,6 +285,49 @@ def test_a_job_whose_node_never_registers_is_requeued_as_without_the_prolog(site
             site.slurm.conf.write_text(conf)
             site.slurm.scontrol("reconfigure")
             site.end(job)
+
+
+def test_a_slurmctld_that_hangs_holds_no_script_and_starts_the_jobs_when_it_goes_on(
+    site: Site,
+) -> None:
+    with site.worker():
+        waiting = [site.submit() for _ in range(2)]
+        site.waits(2)
+        os.kill(site.slurm.pid, signal.SIGSTOP)
+        try:
+            until_none(site.scripts, 30, "the scripts")
+            assert set(site.releases().values()) == {"slurm_away"}
+        finally:
+            os.kill(site.slurm.pid, signal.SIGCONT)
+        site.slurm.boot_resumed(*(names[0] for _, names in waiting))
+        for job, _ in waiting:
+            until(partial(site.slurm.output, job), 60, f"job {job} to start by Slurm's timer")
+        for job, _ in waiting:
+            site.end(job)
+
+
+def test_no_script_waits_longer_than_the_ceiling(site: Site) -> None:
+    """Where slurmctld still waits for a node after the time that we know as its ResumeTimeout."""
+    with site.worker(resume_timeout=1):
+        job, names = site.submit()
+        site.waits(1)
+        until_none(site.scripts, 30, "the script")
+        assert site.releases()[job] == "ceiling"
+        assert site.slurm.job_state(job) == "CONFIGURING"
+        site.slurm.boot_resumed(*names)
+        until(partial(site.slurm.output, job), 60, "the job to start by Slurm's timer")
+        site.end(job)
+
+
+def test_a_heterogeneous_job_is_not_held_by_the_part_whose_node_fails(site: Site) -> None:
+    with site.worker():
+        names = [next(site.nodes) for _ in range(2)]
+        parts = ["-N1", f"-w{names[0]}", ":", "-N1", f"-w{names[1]}"]
+        job = int(site.slurm.run("sbatch", "--parsable", *parts, text=JOB))
+        site.waits(2)
+        site.slurm.scontrol("update", f"NodeName={names[1]}", "State=DOWN", "Reason=broken")
+        until_none(site.scripts, 20, "the scripts")
+        site.end(job)
 
 
 def test_all_waiting_jobs_are_released_before_slurmctld_stops(site: Site) -> None:

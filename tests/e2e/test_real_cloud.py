@@ -59,7 +59,10 @@ def test_a_job_resumes_nodes_of_every_strategy_and_they_are_suspended_again(
 def test_a_node_is_deployed_and_baked_and_its_group_is_created_from_the_image(
     cluster: Cluster,
 ) -> None:
-    """Nova makes the image, Glance stores it, and a server that is created again uses it."""
+    """Nova makes the image, Glance stores it, and a server that is created again uses it.
+
+    node1's server was there before Lamplighter: it is retired only after it was adopted.
+    """
     cloud = real(cluster)
     # Otherwise Slurm would suspend the idle node during the bake.
     cluster.slurm.stop_ctld()
@@ -68,6 +71,7 @@ def test_a_node_is_deployed_and_baked_and_its_group_is_created_from_the_image(
     operator(cluster, "nodes", "deploy", "node4", "--reason", "one more", "--powered-on")
     assert images_of_servers(cloud)["node4"] == cloud.image_id
     operator(cluster, "image", "bake", "node4", "--name", "prepared", "--yes")
+    operator(cluster, "nodes", "adopt", "node1", "--reason", "it is ours")
     operator(cluster, "nodes", "retire", "node1", "--reason", "it is old", "--yes")
     operator(cluster, "nodes", "deploy", "node1", "--reason", "from the new image")
     images = images_of_servers(cloud)

@@ -11,11 +11,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from producers.amqp import ConnectionParameters
+from producers.broker_settings import BrokerSettings
 from tests.testbed.broker_cluster import BrokerCluster
 from tests.testbed.cluster_faults import ClusterTrouble, FaultCost
 from tests.testbed.installation import Installation
 from tests.testbed.messages import command, dead_letter
+from tests.testbed.waiting import until
 from tests.testbed.whole_system import WORKERS, SystemPlan, WholeSystem
+from workers.broker.blocking import blocking_channel
+from workers.broker.topology import DEAD_LETTER_QUEUE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,6 +28,8 @@ if TYPE_CHECKING:
 
 HOOK_SECONDS = 6.0
 WORKER_SECONDS = 20.0
+LETTERS = 5
+LONELY = "power.retry.5s"
 DISCARD = ("dead-letters", "discard", "--all", "--yes", "--reason", "r")
 
 
@@ -98,6 +105,57 @@ def test_rolling_restart_of_all_nodes_is_not_noticed(cluster: BrokerCluster, run
                 node.restart()
 
         assert now.survive(restart).hook < HOOK_SECONDS
+
+
+@pytest.fixture
+def letters(cluster: BrokerCluster, run_dir: Path) -> Iterator[tuple[Installation, str]]:
+    """An installation that does not know the first node, which leads all queues; and its vhost."""
+    vhost = cluster.nodes[0].create_vhost()
+    Installation(run_dir / "first", cluster.urls(vhost)[0]).prepare()
+    site = Installation(run_dir / "site", *cluster.urls(vhost)[1:])
+    site.prepare()
+    site.publish([dead_letter(command(f"node{n}")) for n in range(LETTERS)])
+    for node in cluster.nodes:
+        node.settle()
+    try:
+        yield site, vhost
+    finally:
+        cluster.mend()
+
+
+def test_letters_are_listed_whole_or_not_at_all_while_their_queue_has_no_leader(
+    cluster: BrokerCluster, letters: tuple[Installation, str]
+) -> None:
+    """Its leader hangs until the others elect a new one: meanwhile the broker counts 0 letters."""
+    site, vhost = letters
+    assert cluster.leader(vhost, DEAD_LETTER_QUEUE) is cluster.nodes[0]
+    cluster.nodes[0].freeze()
+
+    def listed() -> bool:
+        done = site.lamplighter("dead-letters", "list", "--json")
+        assert done.code == 3 or len(done.lines) == LETTERS, done
+        return done.code == 0
+
+    until(listed, 60, "a new leader")
+
+
+def test_one_queue_without_a_node_is_said_although_the_others_work(
+    cluster: BrokerCluster, letters: tuple[Installation, str]
+) -> None:
+    site, vhost = letters
+    parameters = ConnectionParameters(BrokerSettings(tuple(cluster.urls(vhost)[:1])), "test")
+    with blocking_channel(parameters) as channel:
+        channel.queue_delete(LONELY)
+        lonely = {"x-queue-type": "quorum", "x-quorum-initial-group-size": 1}
+        channel.queue_declare(LONELY, durable=True, arguments=lonely)
+    cluster.nodes[0].kill()
+    until(lambda: site.depth(DEAD_LETTER_QUEUE) == LETTERS, 30, "a new leader")
+    listing = ("dead-letters", "list", "--by", "letter")
+    for words in (("status",), ("topology", "check"), ("clock", "show"), listing):
+        done = site.lamplighter(*words)
+        assert done.code == 3, (words, done)
+        assert f"does not answer for {LONELY}: it has no quorum" in done.err, (words, done)
+    assert all(f"node{n}" in done.out for n in range(LETTERS))  # what is there is shown
 
 
 def test_minority_that_goes_on_has_no_quorum_and_says_so(run_dir: Path) -> None:

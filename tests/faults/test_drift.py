@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 NODES, DRIFTS = 100, 50
-INTERVAL = 6.0
-STALE_AFTER = 5.0
+INTERVAL = 12.0
+# Long enough for each booted node to have had its time to register: a power-off waits for that.
+STALE_AFTER = 10.0
 KINDS = ("orphan", "dead", "broken", "ghost", "unasked")
 
 

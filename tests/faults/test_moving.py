@@ -9,14 +9,14 @@ import pytest
 
 from tests.faults.test_restore import ALL, begin, lose
 from tests.testbed.broker_address import broker_fields
-from tests.testbed.operations_page import printed, run_commands
+from tests.testbed.page_commands import printed, run_commands
 from tests.testbed.postgresql import PostgreSQL
 from tests.testbed.scripted_slurm import ScriptedSlurm
 from tests.testbed.simcloud import credentials
 from tests.testbed.simcloud.handle import SimCloud
 from tests.testbed.simcloud.settings import ServerSpec
 from tests.testbed.waiting import until
-from tests.testbed.whole_system import SystemPlan, WholeSystem
+from tests.testbed.whole_system import TEMPLATE, SystemPlan, WholeSystem
 from workers.config.settings import load
 
 if TYPE_CHECKING:
@@ -31,11 +31,7 @@ MORE = (
 )
 OTHER_CLOUD = f"""cloud = "other"
 deploy_wait = 0.5
-[groups.all.server]
-image = "11111111-1111-4111-8111-111111111111"
-flavor = "m1.tiny"
-networks = ["none"]
-[clouds.other]
+{TEMPLATE}[clouds.other]
 auth_url = "{{auth_url}}"
 project_id = "{credentials.PROJECT_ID}"
 [clouds.other.source]
@@ -175,8 +171,7 @@ def postgresql(
     assert snapshot == "lamplighter snapshot"  # it asks slurmctld, which the script stands for
     run_commands([start], system, kept, host.verbs)
     host.as_wanted()
-    slurm.snapshot()
-    assert "no drift" in run_commands([drift], system, kept)[drift]
+    until(lambda: drifted(system, slurm, drift, kept) == "no drift", 30, "no drift", interval=1.0)
     assert "node4" in {record.subject for record in system.records()}
     verified = system.operator("audit", "verify")
     assert verified.returncode == 0, verified.stdout
@@ -205,9 +200,9 @@ def other_cloud(
 
 
 def drifted(system: WholeSystem, slurm: ScriptedSlurm, command: str, kept: Path) -> str:
-    """What `lamplighter drift` prints after a snapshot."""
+    """The last line that `lamplighter drift` prints after a snapshot."""
     slurm.snapshot()
-    return run_commands([command], system, kept)[command]
+    return run_commands([command], system, kept)[command].splitlines()[-1]
 
 
 def edit(system: WholeSystem, start: str, line: str) -> None:

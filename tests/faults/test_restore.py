@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.testbed.consumers import all_consume
-from tests.testbed.operations_page import for_postgresql, printed, run_commands, write_services
+from tests.testbed.page_commands import for_postgresql, printed, run_commands, write_services
 from tests.testbed.postgresql import PostgreSQL
 from tests.testbed.scripted_slurm import ScriptedSlurm
 from tests.testbed.waiting import until

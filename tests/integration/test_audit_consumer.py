@@ -93,17 +93,29 @@ def test_every_event_is_recorded_once_and_acknowledged(stored_site: Installation
     assert (site.folder / "audit.key").stat().st_mode & 0o077 == 0
 
 
-def test_events_are_recorded_even_if_the_key_cannot_be_created(
-    run_dir: Path, broker_url: str
+@pytest.mark.parametrize(
+    ("setting", "logged"),
+    [("key_file", "audit_head_unsigned"), ("heads_file", "audit_head_not_exported")],
+)
+def test_events_are_recorded_even_if_heads_cannot_be_signed_or_written_and_status_says_so(
+    run_dir: Path, broker_url: str, setting: str, logged: str
 ) -> None:
-    site = Installation(
-        run_dir / "site", broker_url, more='[audit]\nkey_file = "nowhere/audit.key"\n'
-    )
+    file = run_dir / "site/nowhere/file"
+    more = f'[audit]\n{setting} = "{file}"\nheads_every = 0.5\n'
+    site = Installation(run_dir / "site", broker_url, more=more)
     site.prepare()
     site.publish(lives(10))
     with site.start("worker", "audit") as worker:
         wait_recorded(site, 20)
-        wait_logged(worker, "audit_head_unsigned")
+        wait_logged(worker, logged)
+
+        def said() -> bool:
+            return f"audit.{setting}: " in site.lamplighter("status").out
+
+        until(said, 20.0, "the status")
+        file.parent.mkdir(mode=0o700)
+        site.publish(lives(1, 10))
+        until(lambda: not said(), 20.0, "the status without it")
         assert worker.stop() == 0
 
 

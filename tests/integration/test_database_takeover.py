@@ -159,6 +159,41 @@ def test_new_databases_are_created_by_the_same_commands(
         assert "power.pgpass: No such file" in done.stderr
 
 
+def test_the_users_of_another_cluster_keep_their_passwords(
+    run_dir: Path, broker_url: str, server: PostgreSQL
+) -> None:
+    """Of two clusters with the same users on one server, the second one's SQL stops before it changes any."""
+    old = sa.make_url(server.create_database())
+    prefix = f"same_{secrets.token_hex(3)}"
+    for cluster in ("first", "second"):
+        folder = run_dir / cluster
+        with WholeSystem(folder, broker_url, SystemPlan(nodes=1), ()) as system:
+            place = (
+                f"postgresql+psycopg://{prefix}_{{role}}@{old.host}:{old.port}/{prefix}_{cluster}"
+            )
+            toml = system.settings.path.read_text()
+            for file in ("state", "audit"):
+                new = f"{place}?passfile={folder}/{{role}}.pgpass"
+                toml = toml.replace(f"sqlite:///{file}.db", new)
+            system.settings.path.write_text(toml)
+            for role in (Role.SETUP, *ACCESS):
+                (folder / f"{role}.pgpass").touch(mode=0o600)
+                (folder / f"{role}.pgpass").write_text(f"*:*:*:*:{cluster}\n")
+            if cluster == "first":
+                run_page(system, old)
+                run_page(system, old)
+                continue
+            with pytest.raises(AssertionError, match=f"the role {prefix}_setup owns "):
+                run_page(system, old)
+            assert f"{prefix}_setup owns another database: {prefix}_first" in server.log
+            assert "write other users into store.url" in server.log
+    first = {"passfile": f"{run_dir}/first/setup.pgpass"}
+    assert owners(old.set(username=f"{prefix}_setup", query=first), f"{prefix}_first") == {
+        ("database", f"{prefix}_setup"),
+        ("table", f"{prefix}_setup"),
+    }
+
+
 def test_compose_with_data_gets_its_roles_by_its_own_commands(
     run_dir: Path, server: PostgreSQL
 ) -> None:

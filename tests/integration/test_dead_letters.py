@@ -160,6 +160,27 @@ def test_many_letters_of_one_outage_are_one_line(site: Installation) -> None:
     assert "... and 39 more" in each
 
 
+def test_an_id_of_no_letter_is_an_error_of_every_command_and_nothing_is_done(
+    site: Installation, tmp_path: Path
+) -> None:
+    """A mistyped id beside a right one, too: else it is taken for done."""
+    request = command("node1")
+    site.publish([dead_letter(request)])
+    for words in (
+        ("replay", "--yes"),
+        ("replay", "--dry-run"),
+        ("discard", "--reason", "r"),
+        ("discard", "--reason", "r", "--yes"),
+        ("list",),
+        ("export", str(tmp_path / "file")),
+    ):
+        for ids in (("nope",), (request.id, "nope")):
+            result = site.lamplighter("dead-letters", *words, *ids)
+            assert result.code == 1, words
+            assert "'nope' is not the id of a dead letter" in result.err
+    site.wait_depth(topology.DEAD_LETTER_QUEUE, 1)
+
+
 def test_before_a_replay_many_letters_are_shown_by_cause(site: Installation) -> None:
     site.publish([dead_letter(command(f"node{i}")) for i in range(1, 31)])
     result = site.answered("n", "dead-letters", "replay", "--message", "NO ROOM")

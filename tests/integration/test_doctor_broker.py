@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from tests.testbed.rabbitmq_node import SCRIPTS
 from workers.broker import topology
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from tests.testbed.broker import PrivateBroker
@@ -48,23 +50,27 @@ def test_what_cannot_be_fixed_is_said_with_the_reason(run_dir: Path) -> None:
     assert "the broker does not answer" in line
 
 
-def test_a_role_that_cannot_log_in_or_lacks_a_right_is_named(
-    run_dir: Path, private_broker: PrivateBroker
-) -> None:
-    """As root on the broker's host: a wrong password, a lost permission, a lost tag."""
-    vhost = private_broker.create_vhost()
-    roles = BrokerRoles(private_broker, vhost, run_dir)
+def with_roles(run_dir: Path, broker: PrivateBroker) -> tuple[BrokerRoles, Path, Mapping[str, str]]:
+    """A virtual host with a user for each role; the configuration; the environment of commands."""
+    roles = BrokerRoles(broker, broker.create_vhost(), run_dir)
     config = run_dir / "lamplighter.toml"
     config.write_text(f'cluster = "c"\n{roles.table}\n')
     config.chmod(0o600)
     roles.apply(config)
-    environment = {**MINIMAL_ENVIRONMENT, **private_broker.node.environment()}
-    path = f"{SCRIPTS}:{environment['PATH']}"
+    environment = {**MINIMAL_ENVIRONMENT, **broker.node.environment()}
+    return roles, config, {**environment, "PATH": f"{SCRIPTS}:{environment['PATH']}"}
+
+
+def test_a_role_that_cannot_log_in_or_lacks_a_right_is_named(
+    run_dir: Path, private_broker: PrivateBroker
+) -> None:
+    """As root on the broker's host: a wrong password, a lost permission, a lost tag."""
+    roles, config, environment = with_roles(run_dir, private_broker)
 
     def found() -> set[tuple[str, str]]:
         done = subprocess.run(
             [sys.executable, "-m", "ops.cli.main", "--config", str(config), "doctor", "--json"],
-            env={**environment, "PATH": path},
+            env=environment,
             capture_output=True,
             text=True,
             check=False,
@@ -75,7 +81,7 @@ def test_a_role_that_cannot_log_in_or_lacks_a_right_is_named(
 
     assert found() == set()
     users = roles.users
-    private_broker.ctl("clear_permissions", "-p", vhost, users.name(Role.RESYNC))
+    private_broker.ctl("clear_permissions", "-p", roles.vhost, users.name(Role.RESYNC))
     private_broker.ctl("set_user_tags", users.name(Role.POWER), "administrator")
     users.secret_file(Role.AUDIT).write_text("another\n")
     words = found()
@@ -85,3 +91,22 @@ def test_a_role_that_cannot_log_in_or_lacks_a_right_is_named(
     assert f"user {users.name(Role.RESYNC)}: write" in lost
     assert f"user {users.name(Role.POWER)}: tags" in lost
     assert len({text.split()[1] for key, text in words if key == "permissions"}) == 2
+
+
+def test_a_webhook_whose_events_no_queue_gets_is_named_without_the_management_api(
+    run_dir: Path, private_broker: PrivateBroker
+) -> None:
+    """A worker may not bind its queue: after a new webhook, somebody must."""
+    roles, config, environment = with_roles(run_dir, private_broker)
+    table = re.sub(r'management_url = "[^"]*", ', "", roles.table)
+
+    def found(events: str) -> list[str]:
+        webhook = f'[[notify.webhook]]\nname = "m"\nurl = "https://h/x"\nevents = [{events}]\n'
+        config.write_text(f'cluster = "c"\n{table}\n{webhook if events else ""}')
+        words = [sys.executable, "-m", "ops.cli.main", "--config", str(config), "doctor", "--json"]
+        done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+        findings = json.loads(done.stdout)["findings"]
+        return [one["words"] for one in findings if one["finding"] == "topology"]
+
+    assert found("") == []
+    assert found('"failed"') == ["binding power.events -> notify by 'node.request.failed': missing"]

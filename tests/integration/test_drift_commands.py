@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 import time
 from dataclasses import replace
+from threading import Timer
 from typing import TYPE_CHECKING
 
 import pytest
+import sqlalchemy as sa
 
 from schemas.commands import Kind, parse_command
 from schemas.envelope import parse
@@ -17,10 +19,14 @@ from schemas.snapshot import PowerSaving, SlurmNode, Snapshot
 from tests.testbed.installation import CLUSTER, Installation
 from tests.testbed.messages import CORRELATION
 from workers.broker import topology
+from workers.resync import drift_memory
+from workers.resync.drift import Drift
+from workers.resync.drift_memory import DriftMemory
 from workers.store import group_images, snapshots
 from workers.store.database import connect
 from workers.store.group_images import GroupImage
 from workers.store.snapshots import StoredListing
+from workers.store.tables import nodes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,6 +43,19 @@ source = { type = "password", username = "u", password_command = ["true"] }
 [groups.all]
 nodes = "node[1-3]"
 cloud = "one"
+"""
+MORE_CLOUDS = """
+[clouds.two]
+auth_url = "http://127.0.0.1:1/v3"
+project_id = "p"
+source = { type = "password", username = "u", password_command = ["true"] }
+"""
+TEMPLATE = """
+strategy = "delete"
+[groups.all.server]
+image = "i"
+flavor = "f"
+networks = ["n"]
 """
 
 
@@ -108,12 +127,86 @@ def test_drift_is_shown_and_repaired_by_hand(site: Installation) -> None:
     )
 
 
+def test_what_is_said_of_strays_is_what_becomes_of_them_and_a_repair_forgets_none(
+    site: Installation,
+) -> None:
+    """With `delete_strays`, they are deleted after their grace, and never while a job may be on them."""
+    content = site.config.read_text().replace("[resync]", "[resync]\ndelete_strays = true")
+    site.config.write_text(content + TEMPLATE)
+    now = make_orphan(site)
+    servers = tuple(
+        Server(id_, node, status, cluster=CLUSTER, node=node)
+        for id_, node, status in (
+            ("id-1", "node1", "ACTIVE"),
+            ("id-2", "node2", "ACTIVE"),
+            ("id-3", "node2", "SHUTOFF"),
+            ("id-4", "old", "ACTIVE"),
+            ("id-5", "new", "ACTIVE"),
+        )
+    )
+    known = {
+        DriftMemory("id-3", Drift.SURPLUS, 1, 1, 1),
+        DriftMemory("id-4", Drift.STRAY, 1, 1, 1),
+        DriftMemory("id-5", Drift.STRAY, now),
+    }
+    engine = connect(site.settings.store.url)
+    with engine.begin() as connection:
+        snapshots.keep_listing(connection, CLUSTER, StoredListing("one", now, now + 1, servers))
+        row = {"cluster": CLUSTER, "node": "node2", "desired": "down", "generation": 1}
+        columns = {"observed_at": 1, "request_id": "r", "server_id": "id-2"}
+        connection.execute(sa.insert(nodes), row | columns)
+        drift_memory.remember(connection, CLUSTER, known)
+
+    def said(*words: str) -> dict[str, str]:
+        lines = site.lamplighter("drift", *words).out.splitlines()
+        return {line[:4]: line for line in lines if line.startswith("id-")}
+
+    for words in ((), ("--fix", "--dry-run"), ("--fix",)):
+        shown = said(*words)
+        assert sorted(shown) == ["id-3", "id-4", "id-5"]
+        assert all("once no job can be on it" in line for line in shown.values()), shown
+        assert words or "wait: deleted after the grace period" in shown["id-5"]
+    with engine.begin() as connection:
+        assert known <= set(drift_memory.recall(connection, CLUSTER).values())
+    engine.dispose()
+
+
 def test_a_wrong_difference_of_the_two_files_is_not_called_no_drift(site: Installation) -> None:
     make_orphan(site, status="SHUTOFF", power=PowerSaving(300, 60, 300))
     shown = site.lamplighter("drift")
     assert shown.code == 1, shown.err
     assert "ResumeTimeout is 300 s in slurm.conf" in shown.out
     assert "no drift of nodes, but see above" in shown.out
+
+
+def test_a_cloud_that_was_not_looked_at_is_not_called_without_drift(site: Installation) -> None:
+    site.config.write_text(site.config.read_text() + MORE_CLOUDS)
+    make_orphan(site, seconds_ago=30, status="SHUTOFF")
+    shown = site.lamplighter("drift")
+    assert shown.code == 3, shown.err
+    assert "cloud two was not listed since then: its nodes are skipped" in shown.out
+    assert "no drift of nodes, but see above" in shown.out
+    assert site.lamplighter("drift", "--json").code == 3
+
+
+def test_the_listing_that_a_new_snapshot_asks_for_is_waited_for(site: Installation) -> None:
+    """Between the two, a cloud that answers was called one that was not listed: exit code 3."""
+    site.config.write_text(site.config.read_text() + MORE_CLOUDS)
+    generation = make_orphan(site, status="SHUTOFF")
+    listed = Timer(2, list_cloud, [site, StoredListing("two", generation, generation + 1, ())])
+    listed.start()
+    shown = site.lamplighter("drift")
+    listed.join()
+    assert (shown.code, "no drift" in shown.out) == (0, True), shown.out
+    assert "see above" not in shown.out
+
+
+def list_cloud(site: Installation, listing: StoredListing) -> None:
+    """Store a listing, as the power worker does."""
+    engine = connect(site.settings.store.url)
+    with engine.begin() as connection:
+        snapshots.keep_listing(connection, CLUSTER, listing)
+    engine.dispose()
 
 
 def test_both_servers_of_a_node_are_listed(site: Installation) -> None:
@@ -156,6 +249,11 @@ def test_hold_is_shown_everywhere_and_published(site: Installation) -> None:
         ("hold.placed", "node2"),
         ("hold.released", "node1"),
     ]
+    # a hold can be ended once its node is in no group any more
+    site.config.write_text(site.config.read_text().replace("node[1-3]", "node1"))
+    assert "its disk is odd" in site.lamplighter("status").out
+    released = site.lamplighter("release", "node[1-2]")
+    assert (released.code, released.out) == (0, "released: node2\n"), released.err
     assert all(notice.details["reason"] == "its disk is odd" for notice in notices)
 
 
@@ -211,3 +309,19 @@ def test_snapshot_needs_slurms_commands(site: Installation) -> None:
     assert (result.code, "slurm.bin" in result.err) == (2, True)
     (view,) = site.lamplighter("status", "--json").lines
     assert view["slurm"] is None
+
+
+def test_a_slurmctld_that_does_not_answer_is_not_called_a_broker(site: Installation) -> None:
+    bin_ = site.folder / "bin"
+    bin_.mkdir()
+    for name in ("scontrol", "squeue"):
+        (bin_ / name).write_text(
+            "#!/bin/sh\necho 'Unable to contact slurm controller' >&2\nexit 1\n"
+        )
+        (bin_ / name).chmod(0o755)
+    site.config.write_text(site.config.read_text() + f'[slurm]\nbin = "{bin_}"\n')
+    result = site.lamplighter("snapshot")
+    words = (
+        "lamplighter: no snapshot: slurmctld does not answer: Unable to contact slurm controller"
+    )
+    assert (result.code, result.err.strip()) == (3, words)

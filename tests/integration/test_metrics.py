@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,10 +14,16 @@ import yaml
 from prometheus_client import CollectorRegistry, generate_latest
 
 from ops.processes.metrics import SupervisorMetrics
+from producers.amqp import connection_parameters
 from tests.testbed.scrape import Scrape, port_of
 from tests.testbed.waiting import until
 from tests.testbed.whole_system import ROOT, SystemPlan, WholeSystem
+from workers.broker.blocking import blocking_channel
+from workers.broker.declare import declare
+from workers.broker.topology import NOTIFY_QUEUE, topology
 from workers.slurm.metrics import SlurmMetrics
+from workers.store.database import open_store
+from workers.store.heartbeats import Heartbeat, delete_heartbeat, problem, write
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,10 +89,58 @@ def test_the_audit_worker_exports_the_gauges_of_the_installation(system: WholeSy
     site = scrape(system, "audit")
     assert site.value("lamplighter_readable", {"part": "broker"}) == 1
     assert site.value("lamplighter_queue_consumers", {"queue": "power.resume"}) == 1
+    assert site.value("lamplighter_queues_missing") == 0
     assert site.value("lamplighter_nodes", {"group": "all", "state": "on"}) == NODES - 1
     assert site.value("lamplighter_nodes", {"group": "all", "state": "failed"}) == 1
     assert site.value("lamplighter_open_request_age_max_seconds") == 0
+    for role in ("audit", "power", "tokens"):
+        # each worker says how it is every few seconds: what it said at its start may still stand
+        until(partial(is_well, system, role), 30, f"{role} to be well")
     assert site.value("lamplighter_audit_events_total") == len(system.records())
+
+
+def is_well(system: WholeSystem, role: str) -> bool:
+    return scrape(system, "audit").value("lamplighter_worker_problems", {"worker": role}) == 0
+
+
+def test_a_worker_with_a_problem_is_counted_and_its_words_are_no_label(
+    system: WholeSystem,
+) -> None:
+    now, cluster = time.time_ns(), system.settings.cluster
+    words = problem("slurmctld says nothing")
+    beats = [
+        Heartbeat("slurm", "slurm@a:1", "a", 1, now, now, words),
+        Heartbeat("slurm", "slurm@b:1", "b", 1, now, now, "well"),
+        Heartbeat("notify", "notify@a:2", "a", 2, now - 3600 * 10**9, now - 3600 * 10**9, "well"),
+    ]
+    store = open_store(system.settings.store.url, "state")
+    with store.begin() as connection:
+        for beat in beats:
+            write(connection, cluster, beat)
+    try:
+        site = scrape(system, "audit")
+        assert site.value("lamplighter_worker_problems", {"worker": "slurm"}) == 1
+        assert site.value("lamplighter_worker_problems", {"worker": "notify"}) == 1
+        labels = {value for _, labels in site.samples for _, value in labels}
+        assert not [one for one in labels if "slurmctld" in one]
+    finally:
+        with store.begin() as connection:
+            for beat in beats:
+                delete_heartbeat(connection, cluster, beat.name)
+        store.dispose()
+
+
+def test_a_queue_that_nobody_consumes_is_missed_too(system: WholeSystem) -> None:
+    """A missing queue has no count of consumers; dead letters that cannot be kept are said by no worker."""
+    parameters = connection_parameters(system.settings.broker, "test")
+    with blocking_channel(parameters) as channel:
+        channel.queue_delete(NOTIFY_QUEUE)
+        try:
+            site = scrape(system, "audit")
+            assert site.value("lamplighter_queues_missing") == 1
+            assert site.value("lamplighter_queue_consumers", {"queue": NOTIFY_QUEUE}) is None
+        finally:
+            declare(channel, topology())
 
 
 def test_a_call_left_in_the_spool_is_as_old_as_its_generation(system: WholeSystem) -> None:

@@ -142,7 +142,12 @@ def test_nodes_to_which_slurm_may_give_a_job_are_skipped(run_dir: Path, broker_u
         assert "in service in Slurm; drain them first: node" in done.err
     only = site.lamplighter("nodes", "deploy", "node2", "--no-wait")
     assert (only.code, "all nodes are skipped" in only.err) == (1, True)
-    assert site.lamplighter("nodes", "deploy", "node2", "--no-wait", "--powered-on").code == 0
+    site.drain(topology.SUSPEND_QUEUE)
+    sent = site.lamplighter("nodes", "deploy", "node2", "--no-wait", "--powered-on", "--json")
+    assert sent.code == 0
+    ((_, body),) = site.drain(topology.SUSPEND_QUEUE)
+    asked = {"node": "node2", "request_id": parse_command(body).id, "outcome": None}
+    assert sent.lines == [asked], "also what is not waited for is JSON, with its id"
 
 
 def test_servers_without_our_tags_are_not_touched_until_they_are_adopted(

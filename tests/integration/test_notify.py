@@ -230,6 +230,23 @@ def test_status_shows_how_many_notifications_wait_and_which_webhook_is_away(
         assert shown.code == 1
 
 
+@pytest.mark.parametrize("setting", ["secret_file", "url_file", "ca_file"])
+def test_status_names_the_file_of_a_webhook_that_cannot_be_used_and_the_others_get_theirs(
+    make_site: Callable[[str], Installation], setting: str
+) -> None:
+    with Receiver() as receiver:
+        url = "" if setting == "url_file" else 'url = "https://127.0.0.1:9"\n'
+        bad = f'[[notify.webhook]]\nname = "bad"\n{url}{setting} = "gone"\nevents = ["failed"]\n'
+        site = make_site(bad + hook("good", receiver.url))
+        with site.start("worker", "notify"):
+            site.publish(failures("node1"))
+            named = f"away: bad: {setting}: "
+            until(lambda: named in site.lamplighter("status").out, 30, "the status")
+            assert len(receiver.got) == 1
+            told = site.lamplighter("status").out
+            assert str(site.folder / "gone") in " ".join(told.split())
+
+
 def test_a_notification_for_a_removed_webhook_becomes_a_dead_letter_again(
     make_site: Callable[[str], Installation],
 ) -> None:

@@ -239,6 +239,25 @@ def test_an_unknown_host_is_reported_in_one_line(run_dir: Path) -> None:
     assert (result.code, len(result.err.splitlines())) == (3, 1)
 
 
+def test_status_says_which_calls_wait_in_the_spool_and_since_when(site: Installation) -> None:
+    open_store(site.settings.store.url, "state").dispose()
+    folder = site.settings.hook.spool
+    folder.mkdir(exist_ok=True)
+    (folder / f"{time.time_ns():020d}-b.call").touch()
+    assert " 1 call waits in " in site.lamplighter("status").out
+    (folder / f"{time.time_ns() - 3 * 60 * 10**9:020d}-a.call").touch()
+    with blocking_channel(connection_parameters(site.settings.broker, "test")) as channel:
+        for queue in (topology.RESUME_QUEUE, topology.SUSPEND_QUEUE, "token.rpc", "audit"):
+            channel.basic_consume(queue, lambda *_: None)  # as the workers do
+        shown = site.lamplighter("status")
+    assert shown.code == 1
+    assert shown.out.splitlines()[-1].startswith(f"WRONG: 2 calls wait in {folder} for the broker,")
+    assert "the oldest for 3 min" in shown.out
+    (spool,) = json.loads(site.lamplighter("status", "--json").out)["spools"]
+    assert (spool["calls"], spool["set_aside"], spool["problem"]) == (2, 0, None)
+    assert spool["oldest_seconds"] >= 180
+
+
 def test_status_says_that_one_user_serves_all_roles(site: Installation) -> None:
     shown = site.lamplighter("status")
     assert "one broker user for all roles" in shown.out

@@ -22,8 +22,8 @@ from tests.testbed.deliveries import pending
 from tests.testbed.messages import MOMENT, command
 from tests.testbed.pending_nodes import GROUP
 from tests.testbed.waiting import until
+from workers.broker.delivery import DeliveryHistory
 from workers.power import messages
-from workers.power.intake import DeliveryHistory, Pending
 from workers.power.node import PendingNode
 from workers.power.steps import Finish
 from workers.slurm.node_memory import requested_states
@@ -38,6 +38,8 @@ from workers.store.tables import nodes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+
+    from workers.power.intake import Pending
 
 RESUME = command(kind=Kind.RESUME, generation=MOMENT)
 SUSPEND = command(kind=Kind.SUSPEND, generation=MOMENT + 10**9)
@@ -85,6 +87,14 @@ class Store:
         how = Lease(self._reader, 1000.0, settling=SETTLING)
         with self.engine.begin() as connection:
             return NodeTable(self.engine, self.cluster, how).read(connection, [node])[node]
+
+    def shift_boots(self, milliseconds: int) -> None:
+        """Let the last boots lie later, or earlier, by the store's clock."""
+        moved = nodes.c.booted_at + milliseconds
+        with self.engine.begin() as connection:
+            connection.execute(
+                sa.update(nodes).where(nodes.c.booted_at > 0).values(booted_at=moved)
+            )
 
     def release(self, owner: Owner, *names: str) -> None:
         with self.engine.begin() as connection:
@@ -399,6 +409,48 @@ def at(kind: Kind, second: int, **changes: object) -> PowerCommand:
 
 UP_1, UP_3, UP_5 = (at(Kind.RESUME, second) for second in (1, 3, 5))
 DOWN_2, DOWN_4 = (at(Kind.SUSPEND, second) for second in (2, 4))
+
+
+def test_the_age_of_the_last_boot_is_measured_by_the_stores_clock(store: Store) -> None:
+    """Each call that boots counts, also one more under the same or an older generation."""
+    owner = store.owner()
+    store.accept(owner, UP_1)
+    store.accept(owner, UP_3)
+    assert store.read("node1").boot_age is None
+    for asked in (UP_3, UP_3, UP_1):
+        store.shift_boots(-50_000)
+        boots_under(store, asked)
+        row = store.read("node1")
+        assert row.boot_age is not None
+        assert 0 <= row.boot_age < 20
+        assert row.booted == UP_3.generation
+    store.shift_boots(-30_000)
+    assert 30 <= (store.read("node1").boot_age or 0) < 50
+    # the clock was set back since: nobody knows how long ago it was
+    store.shift_boots(3_600_000)
+    assert store.read("node1").boot_age is None
+
+
+@pytest.mark.parametrize("lease", [LEASE, 0.0], ids=["killed here", "its lease ended"])
+def test_a_worker_that_did_not_give_its_lease_up_may_have_booted_the_node(
+    store: Store, monkeypatch: pytest.MonkeyPatch, lease: float
+) -> None:
+    """It was killed between its call and the commit that says so."""
+    killed, second, third = store.owner(), store.owner(), store.owner()
+    monkeypatch.setattr(second, "is_dead", lambda name: name == killed.name and lease > 0)
+    for _ in "accepted", "delivered again":
+        store.accept(killed, UP_1, lease=lease)
+    assert store.read().boot_age is None
+    until(lambda: lease > 0 or store.read().lease_left < 0, 5, "the end of its lease")
+    store.accept(second, UP_1)
+    boot_age = store.read().boot_age
+    assert boot_age is not None
+    assert 0 <= boot_age < 20
+    store.shift_boots(-50_000)
+    store.accept(second, UP_1)
+    store.release(second, "node1")
+    store.accept(third, UP_1)
+    assert 50 <= (store.read().boot_age or 0) < 70
 
 
 def test_a_resume_waits_for_a_boot_and_a_suspend_does_not(store: Store) -> None:

@@ -14,6 +14,8 @@ from tests.testbed.simcloud.faults import Fault
 from tests.testbed.simcloud.handle import SimCloud
 from tests.testbed.simcloud.settings import NETWORK_ID, Config, ServerSpec, Settings
 from tests.testbed.waiting import until
+from workers.clouds.errors import CloudSettingError
+from workers.clouds.session import CloudSession
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -118,6 +120,31 @@ def test_a_listing_that_cannot_be_read_makes_its_cloud_away_alone(
         power_cloud.clear_faults()
         completes(bench, sick)
     bench.alive()
+
+
+def test_a_cloud_whose_ca_file_cannot_be_used_is_away_alone_until_it_can(
+    open_power_bench: Opens,
+    power_cloud: SimCloud,
+    well: SimCloud,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    problem, request, broken = "ca_file of this cloud: x cannot be read", CloudSession.request, True
+
+    def send(session: CloudSession, *words: Any, **how: Any) -> Any:  # noqa: ANN401 - its arguments
+        if broken and session._settings.auth_url == power_cloud.auth_url:
+            raise CloudSettingError(problem)
+        return request(session, *words, **how)
+
+    monkeypatch.setattr(CloudSession, "request", send)
+    bench = open_power_bench({"well": well})
+    sick, sound = resume("main4"), resume("well4")
+    bench.ask(sick, sound)
+    completes(bench, sound)
+    bench.saw(sick, PARKED)
+    assert f"away: main: misconfigured: {problem}" in bench.engine.state
+    broken = False
+    completes(bench, sick)
+    assert "away" not in bench.engine.state
 
 
 def test_an_engine_that_starts_meets_the_same_listing_and_serves_the_other_cloud(

@@ -222,6 +222,34 @@ def test_a_condemned_stray_is_deleted_by_its_id_and_a_nodes_server_never(
     assert "main2" in power_cloud.servers()
 
 
+def test_a_server_that_two_clouds_of_one_project_list_is_not_deleted_as_the_stray_of_one(
+    open_power_bench: Callable[..., PowerBench], power_cloud: SimCloud
+) -> None:
+    """It is off, as each node without a job: nothing else would keep it."""
+    tags = {"lamplighter_cluster": CLUSTER, "lamplighter_node": "twin1"}
+    (own,) = power_cloud.add_servers([ServerSpec(name="twin1", metadata=tags)])
+    bench = open_power_bench({"twin": power_cloud}, resync="enabled = true")
+
+    def condemn(*ids: str) -> None:
+        before = power_cloud.counts().get("list_detail", 0)
+        nodes = *NODES, "twin1"
+        with bench.store.begin() as connection:
+            known = [DriftMemory(id_, Drift.STRAY, 1, repairs=1) for id_ in ids]
+            drift_memory.remember(connection, CLUSTER, known)
+            off = tuple(SlurmNode(node, OUT) for node in nodes)
+            taken = Snapshot(CLUSTER, time.time_ns(), CORRELATION, "host", off)
+            assert snapshots.keep_snapshot(connection, taken)
+        until(lambda: power_cloud.counts().get("list_detail", 0) >= before + 2, 20, "both listings")
+
+    for _ in range(3):
+        condemn(own.id)
+    gone = {"lamplighter_cluster": CLUSTER, "lamplighter_node": "old1"}
+    (stray,) = power_cloud.add_servers([ServerSpec(name="old1", metadata=gone)])
+    condemn(own.id, stray.id)
+    until(lambda: "old1" not in power_cloud.servers(), 20, "the stray to be deleted")
+    assert "twin1" in power_cloud.servers()
+
+
 def test_a_condemned_stray_stays_while_its_node_may_run_a_job_or_is_held(
     bench: PowerBench, power_cloud: SimCloud
 ) -> None:

@@ -203,7 +203,9 @@ def test_repairs_are_requested_with_the_generation_of_the_snapshot(scene: Scene)
     scene.request(Kind.RESUME, "node6", at=1)  # after the snapshot
     running = [server(node, "ACTIVE") for node in ("node1", "node3", "node5", "node8")]
     scene.list_cloud("one", *running, server("node2", "SHUTOFF"), server("node4", "ERROR"))
-    snapshot = scene.snapshot(node2=LIT, node4=LIT, node5="MIXED+CLOUD", node6=LIT, node7=LIT)
+    snapshot = scene.snapshot(
+        node2=LIT, node4=f"{LIT}+NOT_RESPONDING", node5="MIXED+CLOUD", node6=LIT, node7=LIT
+    )
     with scene.store.begin() as connection:
         holds.place(connection, CLUSTER, [Hold("node8", "odd", "me", 1)])
     assert scene.found(snapshot) == {
@@ -413,3 +415,26 @@ def test_node_is_left_down_if_its_return_is_overdue_or_not_stored(
     found = scene.found(Snapshot(CLUSTER, scene.now, CORRELATION, "host", nodes))
     left = (Drift.LEFT_DOWN, RepairStep.REPORT)
     assert found == dict.fromkeys(["node2", "node3", "node4", "node5", "node6"], left)
+
+
+@pytest.mark.parametrize("taken", [0.0, 9.0, 30.0])
+def test_a_snapshot_is_recent_for_some_seconds_after_it_was_taken(
+    store: sa.Engine, scene: Scene, taken: float
+) -> None:
+    """One that was delayed on its way may be fresh by its arrival: a node may have registered since."""
+    snapshot = replace(scene.snapshot(), generation=time.time_ns() - int(taken * 1e9))
+    with store.begin() as connection:
+        assert snapshots.keep_snapshot(connection, snapshot)
+    view = SnapshotReader(store, CLUSTER, enabled=None, stale_after=60.0).view()
+    assert view is not None
+    assert (view.fresh, view.recent) == (True, taken < 10)
+
+
+def test_a_server_that_its_nodes_own_cloud_lists_too_is_no_stray(scene: Scene) -> None:
+    """Two clouds can be one project: with delete_strays, all nodes that are off would lose their servers."""
+    tagged = replace(server("node1", "SHUTOFF"), cluster=CLUSTER, node="node1")
+    scene.list_cloud("two", tagged)
+    scene.list_cloud("one", tagged)
+    assert scene.survey(scene.snapshot()).strays == ()
+    scene.list_cloud("one")
+    assert scene.survey(scene.snapshot()).strays == (("two", tagged),)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 
 from schemas.commands import Kind
@@ -184,6 +185,36 @@ def test_job_that_ran_is_not_told_to_have_failed_to_start(bench: Bench, tmp_path
     assert {event.job_id for event in found} & {ran, waited} == {waited}
     over = {e.job_id: e for e in reported(bench) if e.transition is JobTransition.ENDED}
     assert (over[ran].state, over.keys() & {waited}) == ("NODE_FAIL", set())
+
+
+def test_job_to_which_a_signal_is_sent_still_has_its_node(bench: Bench) -> None:
+    """Until its slurmd answers, squeue does not show it as RUNNING: that was reported as its end."""
+    slurm = bench.slurm
+    bench.resume("node2")
+    slurm.boot("node2")
+    until(lambda: bench.has("node2", "IDLE"), 20, "node2 to be idle")
+    job = slurm.sbatch(SLEEP, nodelist="node2", no_requeue=True)
+    until(lambda: slurm.job_state(job) == "RUNNING", 60, "the job to run")
+    (started,) = [event for event in reported(bench) if event.job_id == job]
+    assert started.transition is JobTransition.STARTED
+    mine = {"node2", str(slurm.conf)}
+    (slurmd,) = [
+        process
+        for process in psutil.process_iter(["name", "cmdline"])
+        if process.info["name"] == "slurmd" and mine <= {*(process.info["cmdline"] or ())}
+    ]
+    slurmd.suspend()
+    try:
+        slurm.run("scancel", "--signal=STOP", str(job))
+        until(lambda: slurm.job_state(job) == "SIGNALING", 20, "the signal")
+        assert [event for event in reported(bench) if event.job_id == job] == []
+        assert Slurm(bench.site.settings).running()[job].nodes == "node2"
+        assert slurm.job_state(job) == "SIGNALING"
+    finally:
+        slurmd.resume()
+    until(lambda: slurm.job_state(job) == "STOPPED", 20, "the signal's end")
+    assert [event for event in reported(bench) if event.job_id == job] == []
+    slurm.run("scancel", str(job))
 
 
 def test_parts_of_jobs_have_numbers_of_their_own(bench: Bench) -> None:

@@ -19,8 +19,8 @@ Lamplighter on these servers
     whole_system: hooks and workers on a simulated cloud, without Slurm.
     cluster: a whole elastic cluster: Slurm, RabbitMQ, a cloud and Lamplighter.
     scripted_slurm: a script as slurmctld of a whole system.
-    operations_page: the commands of docs/operations.md, run on a whole system.
-    controller: starts hooks as slurmctld does.
+    page_commands: the commands of a page, run on a whole system.
+    controller, prolog_scripts: start hooks, and lamplighter-prolog, as slurmctld does.
 Helpers
     messages, opus_jobs, deliveries, strategies: messages, deliveries, and Hypothesis strategies.
     requests, pending_nodes: requests, and the cloud calls that they cause; nodes with requests.
@@ -28,6 +28,7 @@ Helpers
     slurm_api: what only Slurm's own library can do to a job.
     auditlog, checker, leaks: audit records; whether a run kept all promises; secrets in files.
     consumers, scrape: whether workers consume; metrics as Prometheus reads them.
+    commands: commands of `lamplighter`, in forks of one process that has imported them.
     processes, ports, waiting: child processes, reserved ports, and waiting with a deadline.
     sharing, failures: how pytest-xdist distributes tests; reports of failed tests.
     terminal, stepped_clock, small_disk: a terminal, a clock that steps, a disk that fills.

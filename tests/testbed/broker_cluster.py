@@ -19,7 +19,7 @@ _PAUSE_SECONDS = 40.0
 SETTINGS = {
     "cluster_formation.peer_discovery_backend": "classic_config",
     # A node that hangs is noticed in about this many seconds; as docs/broker-cluster.md says.
-    "net_ticktime": "5",
+    "net_ticktime": "4",
 }
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import subprocess
-import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -13,7 +11,7 @@ import pika
 
 from producers.broker_settings import BrokerUsers
 from schemas.roles import Role
-from tests.testbed.processes import MINIMAL_ENVIRONMENT
+from tests.testbed.commands import run_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,14 +47,7 @@ class BrokerRoles:
     def apply(self, config: Path) -> str:
         """Create users and topology with `lamplighter broker users`; its output."""
         words = ("broker", "users", "--apply", "--admin", self.broker.admin.name)
-        done = subprocess.run(
-            [sys.executable, "-m", "ops.cli.main", "--config", str(config), *words],
-            input=self.broker.admin.password,
-            env=dict(MINIMAL_ENVIRONMENT),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = run_command(["--config", config, *words], typed=self.broker.admin.password)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 

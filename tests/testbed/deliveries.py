@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, cast
 from schemas.commands import Kind
 from tests.testbed.messages import command
 from workers.broker import topology
-from workers.broker.delivery import Delivery
-from workers.power.intake import DeliveryHistory, Pending
+from workers.broker.delivery import Delivery, DeliveryHistory
+from workers.power.intake import Pending
 from workers.power.publisher import Outbox
 
 if TYPE_CHECKING:

@@ -46,6 +46,9 @@ TEST_PACKAGES = {
     "prometheus": "promtool",
     "sqlite3": "sqlite3",
     "chromium": "chromium",
+    "systemd": "systemd-analyze",
+    # A storm loses packets.
+    "iptables": "iptables",
     # The clock that a storm steps is compiled.
     "gcc": "cc",
     "libc6-dev": "usr/include/time.h",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from producers.amqp import connection_parameters
 from tests.testbed.broker_address import broker_fields
-from tests.testbed.processes import MINIMAL_ENVIRONMENT, Child
+from tests.testbed.commands import run_command
+from tests.testbed.processes import Child
 from tests.testbed.terminal import typing
 from tests.testbed.waiting import until
 from workers.broker import topology
@@ -140,22 +140,15 @@ class Installation:
 
     def lamplighter(self, *arguments: str, typed: str = "", timeout: float = 60.0) -> CommandResult:
         """Run a command; `typed` is its standard input."""
-        return self._run(*arguments, input=typed, timeout=timeout)
+        return self._run(*arguments, typed=typed, timeout=timeout)
 
     def answered(self, answer: str, *arguments: str) -> CommandResult:
         """Run a command; a person at a terminal answers its question."""
         with typing(f"{answer}\n") as terminal:
-            return self._run(*arguments, stdin=terminal, timeout=60.0)
+            return self._run(*arguments, stdin=terminal)
 
-    def _run(self, *arguments: str, **how: Any) -> CommandResult:  # noqa: ANN401 - those of run
-        done = subprocess.run(
-            self.argv(*arguments),
-            capture_output=True,
-            text=True,
-            check=False,
-            env=dict(MINIMAL_ENVIRONMENT),
-            **how,
-        )
+    def _run(self, *arguments: str, **how: Any) -> CommandResult:  # noqa: ANN401 - those of run_command
+        done = run_command(["--config", self.config, *arguments], **how)
         return CommandResult(done.returncode, done.stdout, done.stderr)
 
     def start(self, *arguments: str) -> Child:

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+import threading
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+from urllib.parse import unquote_to_bytes
+
+import psutil
 
 from schemas.roles import Role
 from tests.testbed.simcloud import credentials
@@ -47,11 +53,12 @@ def pieces_found(secrets: Iterable[str], written: Mapping[str, bytes]) -> dict[s
 
     Secrets must be random: a word in one is found everywhere.
     """
+    written = {name: _all_ways(text) for name, text in written.items()}
     pieces: dict[int, set[bytes]] = {}
     for secret in secrets:
         for form in forms(secret):
             # Base64 and hexadecimal need more characters for the same piece
-            coded, size = form.encode(), PIECE * len(form) // len(secret)
+            coded, size = form.lower().encode(), max(PIECE, PIECE * len(form) // len(secret))
             found = pieces.setdefault(size, set())
             found.update(coded[at : at + size] for at in range(len(coded) - size + 1))
     return {
@@ -60,3 +67,35 @@ def pieces_found(secrets: Iterable[str], written: Mapping[str, bytes]) -> dict[s
         for size, known in pieces.items()
         for piece in ({text[at : at + size] for at in range(len(text) - size + 1)} & known)
     }
+
+
+def _all_ways(text: bytes) -> bytes:
+    """A text, also without line ends and escapes; in small letters."""
+    joined = re.sub(rb"\\+[nrt]|\s+", b"", text)
+    plain = re.sub(rb"\\+u00([0-7][0-9a-fA-F])", lambda c: bytes([int(c[1], 16)]), joined)
+    return b"\0".join({text, joined, plain, unquote_to_bytes(plain)}).lower()
+
+
+class Children:
+    """Arguments and environments of all processes that this one starts inside the block."""
+
+    def __init__(self) -> None:
+        self.seen: dict[str, bytes] = {}
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._over.wait(0.05):
+            for child in psutil.Process().children(recursive=True):
+                for what in ("cmdline", "environ"):
+                    with suppress(OSError):
+                        text = Path(f"/proc/{child.pid}/{what}").read_bytes()
+                        self.seen[f"{what} of {child.pid}: {text[:60]!r}"] = text

@@ -272,9 +272,8 @@ class PowerBench:
             user_domain_name=of_cloud.source.user_domain,
             project_id=of_cloud.project_id,
         )
-        groups = self.settings.groups.items()
-        templates = {n: g.server for n, g in groups if g.server is not None}
-        cloud = Cloud(of_cloud, auth, self.settings.power.api_timeout, CLUSTER, templates)
+        groups = self.settings.groups
+        cloud = Cloud(of_cloud, auth, self.settings.power.api_timeout, CLUSTER, groups)
         return CloudDriver(name, CLUSTER, of_cloud, cloud, post)
 
     def _turn(self) -> None:

@@ -67,7 +67,7 @@ class Node:
             "RABBITMQ_GENERATED_CONFIG_DIR": str(self.folder / "generated"),
             "RABBITMQ_DIST_PORT": str(self.dist),
             # net_setuptime: who sends to a hung node of the cluster waits so many seconds, not 7.
-            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": f"{LOOPBACK} +S 2:2 -kernel net_setuptime 2",
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": f"{LOOPBACK} +S 2:2 -kernel net_setuptime 1",
             "RABBITMQ_CTL_ERL_ARGS": LOOPBACK,
             "RABBITMQ_CTL_DIST_PORT_MIN": str(self.cli),
             "RABBITMQ_CTL_DIST_PORT_MAX": str(self.cli),

@@ -41,7 +41,13 @@ class ScriptedSlurm:
         assert sent.problem is None, sent.problem
 
     def _read(self) -> list[SlurmNode]:
-        return [SlurmNode(n, ON if n in self.wanted else OFF) for n in self.fleet.nodes]
+        return [SlurmNode(node, self._state(node)) for node in self.fleet.nodes]
+
+    def _state(self, node: str) -> str:
+        if node not in self.wanted:
+            return OFF
+        server = self.fleet.cloud.servers().get(node)
+        return ON if server and server.status == "ACTIVE" else f"{ON}+NOT_RESPONDING"
 
     def wrong(self) -> dict[str, str]:
         """The nodes whose servers are not as wanted."""

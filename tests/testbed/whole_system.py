@@ -11,7 +11,7 @@ import sqlite3
 import subprocess
 import sys
 from collections import Counter
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
@@ -25,6 +25,7 @@ from schemas.commands import Desired
 from schemas.events import Transition
 from tests.testbed.broker_address import broker_fields
 from tests.testbed.checker import Run, broken_promises
+from tests.testbed.commands import run_command
 from tests.testbed.consumers import all_consume
 from tests.testbed.processes import MINIMAL_ENVIRONMENT, Child, tail
 from tests.testbed.simcloud import credentials
@@ -37,7 +38,7 @@ from workers.broker.blocking import blocking_channel
 from workers.broker.declare import declare
 from workers.config.settings import Settings, load
 from workers.store.database import connect, open_store, reading
-from workers.store.tables import audit
+from workers.store.tables import audit, requests
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -48,6 +49,12 @@ ROOT = Path(__file__).parents[2]
 PROGRAMS = Path(sys.executable).parent
 WORKERS = ("tokens", "audit", "power")
 HookKind = Literal["resume", "suspend", "resume-fail"]
+# What a group needs to create servers, after its own lines.
+TEMPLATE = """[groups.all.server]
+image = "11111111-1111-4111-8111-111111111111"
+flavor = "m1.tiny"
+networks = ["none"]
+"""
 # Receives every event, as the audit's queue does; the checker reads it.
 _ALL_EVENTS = "test.all_events"
 _POWERED_ON = {"resume": True, "suspend": False, "resume-fail": False}
@@ -148,18 +155,28 @@ class WholeSystem:
         )
 
     def operator(self, *arguments: str, answer: str = "") -> subprocess.CompletedProcess[str]:
-        """Run a command; a person at a terminal types `answer`."""
-        with typing(f"{answer}\n" if answer else "") as terminal:
-            return subprocess.run(
-                self.command(*arguments),
-                stdin=terminal if answer else subprocess.DEVNULL,
-                env=dict(MINIMAL_ENVIRONMENT),
-                capture_output=True,
-                text=True,
-                check=False,
-                cwd=ROOT,
-                timeout=120,
-            )
+        """Run a command; a person at a terminal types `answer`.
+
+        A command that waits for outcomes ends with them; their records may come a moment later.
+        """
+        words = ("--config", str(self.settings.path), *arguments)
+        with typing(f"{answer}\n") if answer else nullcontext() as terminal:
+            done = run_command(words, stdin=terminal, cwd=ROOT, timeout=120)
+        if "audit" in self.workers and self.workers["audit"].running:
+            with suppress(TimeoutError, sa.exc.SQLAlchemyError):
+                until(self._outcomes_are_recorded, 2, "the outcomes' records")
+        return done
+
+    def _outcomes_are_recorded(self) -> bool:
+        engine = connect(self.settings.store.url)
+        try:
+            with reading(engine) as connection:
+                query = sa.select(requests.c.request_id, requests.c.round)
+                rows = connection.execute(query.where(requests.c.outcome.is_not(None)))
+                decided = {(row.request_id, row.round) for row in rows}
+        finally:
+            engine.dispose()
+        return decided <= self.ended().keys()
 
     def command(self, *arguments: str) -> list[str | Path]:
         """The words of a command."""

@@ -221,6 +221,7 @@ def test_a_program_that_prints_without_end_is_ended(tmp_path: Path, stream: str)
     assert not Path("/proc", pid.read_text()).exists()
 
 
+@pytest.mark.slow
 def test_a_program_that_never_ends_is_ended_with_its_children(tmp_path: Path) -> None:
     """A child that holds the output would keep its reader waiting."""
     parent = program(
@@ -234,6 +235,7 @@ def test_a_program_that_never_ends_is_ended_with_its_children(tmp_path: Path) ->
     until(lambda: not alive(pid.read_text()), 5, "the end of the child")
 
 
+@pytest.mark.slow
 def test_a_program_that_prints_slowly_but_always_ends_in_time(tmp_path: Path) -> None:
     """There is always something to read, and it never becomes too much."""
     chatty = program(tmp_path, "while True: print('x', flush=True)")

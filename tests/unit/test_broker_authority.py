@@ -1,7 +1,8 @@
-"""Dead letters and replayed notifications: forgeries written by hand, and what is true."""
+"""Who may say what: forgeries written by hand, what is true, and every combination."""
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,18 @@ from producers.broker_settings import BrokerUsers
 from schemas import headers
 from schemas.commands import Kind
 from schemas.envelope import Envelope
+from schemas.roles import Role
 from tests.testbed.messages import command
 from workers.broker import topology
 from workers.broker.authority import judged
 from workers.broker.delivery import Delivery
+from workers.broker.roles import AUTHORITIES, may_say
 
 USERS = BrokerUsers(Path("users"), "x-")
 SUSPEND, RETIRE = Kind.SUSPEND.routing_key, Kind.RETIRE.routing_key
 COMPLETED = "node.request.completed"
 DLX, REQUEUE, AGAIN = topology.DEAD_LETTERS, topology.REQUEUE, topology.NOTIFY_AGAIN
+COMMANDS, EVENTS = topology.COMMANDS, topology.EVENTS
 
 
 def body(type_: str) -> bytes:
@@ -104,3 +108,38 @@ def test_every_event_can_be_replayed_to_a_webhook() -> None:
         "q", AGAIN, later, raw, None, "x-operator", None, None, False, 1, 1, REQUEUE
     )
     assert judged(delivery, USERS).refusal is None
+
+
+TIER = next(iter(topology.RETRY_TIERS))
+DIRECT = (COMMANDS, EVENTS, topology.SNAPSHOTS, topology.TOKENS)
+KEYS = {key for one in AUTHORITIES.values() for keys in one.says.values() for key in keys}
+ODD_KEYS = ("", "no.such.key", f"{SUSPEND}\n", SUSPEND.upper(), f"{SUSPEND}.more")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sender", [None, "", "stranger", "hook\n", *Role], ids=repr)
+def test_no_combination_lets_a_sender_say_more_than_the_table(sender: str | None) -> None:
+    """Sender, exchange, routing key and type, and the first sender that the headers name: each with each."""
+    firsts = ("", "hook", "operator", "stranger")
+    said = [*product(DIRECT, ("", "operator")), *product((REQUEUE, DLX), firsts)]
+    for (exchange, first), key in product(said, (*sorted(KEYS), *ODD_KEYS)):
+        for type_ in {key, RETIRE}:
+            if refusal(sender, exchange, key, type_, first) is not None:
+                continue
+            words = f"{first or 'nobody'} by {sender}: {type_} as {key!r} on {exchange}"
+            assert sender in set(Role), words
+            role = Role(sender)
+            if key == AGAIN or key.startswith("quarantine."):  # no worker carries it out
+                assert may_say(role, exchange, key), words
+                continue
+            assert type_ == key, words
+            if exchange in DIRECT:
+                assert may_say(role, exchange, key), words
+                continue
+            # whoever retries, replays or gives up a request has no authority by that
+            passes = (exchange, COMMANDS, REQUEUE) if exchange == DLX else (exchange, TIER)
+            assert any(may_say(role, one, key) for one in passes), words
+            names = first and role in {Role.POWER, Role.OPERATOR, Role.CONSOLE}
+            asked = Role(first) if names else role
+            of_old_version = exchange == DLX and asked is Role.POWER
+            assert of_old_version or may_say(asked, COMMANDS, key), words

@@ -6,7 +6,8 @@ import pytest
 
 from ops.site.findings import of_queues
 from workers.broker.depths import QueueDepth
-from workers.broker.topology import topology
+from workers.broker.health import queues_to_prove
+from workers.broker.topology import RETRY_TIERS, topology
 
 
 def depths(**changed: QueueDepth) -> list[QueueDepth]:
@@ -37,3 +38,20 @@ def test_each_queue_that_needs_an_operator_is_named(queue: QueueDepth, problem: 
     found = [one.text for one in of_queues(depths(changed=queue))]
     assert [problem in line for line in found if problem] == ([True] if problem else [])
     assert len(found) == (0 if problem is None else 1)
+
+
+def test_every_queue_whose_loss_no_worker_would_notice_is_proved() -> None:
+    unread = [QueueDepth(name, 0, 0) for name in ("power.dlq", *RETRY_TIERS)]
+    running = depths(**{one.name: one for one in unread})
+    assert set(queues_to_prove(running)) == {"power.dlq", *RETRY_TIERS}
+    stopped = depths(**{q.name: QueueDepth(q.name, 0, 0) for q in running})
+    assert set(queues_to_prove(stopped)) == {
+        *("power.dlq", "power.resume", "power.suspend"),
+        *RETRY_TIERS,
+    }
+
+
+def test_no_message_that_waits_for_its_retry_is_taken_and_no_missing_queue_is_asked() -> None:
+    changed = {name: QueueDepth(name, 1, 0) for name in RETRY_TIERS}
+    assert queues_to_prove(depths(**changed)) == ["power.dlq"]
+    assert queues_to_prove([QueueDepth("power.dlq", None, None)]) == []

@@ -133,6 +133,7 @@ def test_the_first_listing_is_whole_and_the_next_of_what_changed_since_its_answe
     assert (driver.view.whole_as_of, driver.view.as_of) == (first.asked, second.asked)
 
 
+@pytest.mark.slow
 def test_a_cloud_that_is_listed_often_is_still_listed_in_full_each_ten_minutes(
     driver: CloudDriver, posted: queue.Queue[CloudEvent]
 ) -> None:

@@ -6,7 +6,7 @@ import json
 import time
 import unicodedata
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -19,9 +19,13 @@ from schemas.server import NetworkAddress, Server
 from workers.clouds import client
 from workers.clouds.errors import CloudError
 from workers.clouds.listing import page_from, server_from
-from workers.config.groups import CloudSettings
+from workers.clouds.servers import node_address
+from workers.config.groups import CloudSettings, GroupSettings, ServerTemplate
 from workers.config.logins import PasswordSource
 from workers.process.foreign import UnreadableError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 TAGS = {"lamplighter_cluster": "test", "lamplighter_node": "node7"}
 RAW: dict[str, Any] = {
@@ -329,10 +333,75 @@ def test_a_listing_keeps_no_more_servers_than_its_pages_may_have(
 ) -> None:
     """A cloud may ignore how many we want on a page."""
     monkeypatch.setattr(client, "PAGE", 10)
-    flood, source = Flood(), PasswordSource(username="u", password_command=("true",))
-    settings = CloudSettings(auth_url="http://127.0.0.1:1/v3", source=source, project_id="p")
-    cloud = client.Cloud(settings, v3.Password("http://127.0.0.1:1/v3", "-"), 1.0)
-    cloud._session = flood  # type: ignore[assignment]
+    flood = Flood()
+    cloud = cloud_with(flood)
     with pytest.raises(CloudError, match="more than 2000 servers"):
         cloud.list_servers(None)
     assert flood.served <= 2200
+
+
+NETWORK_ID = "6f1b2c3d-1111-4222-8333-444455556666"
+
+
+class TwoNetworks:
+    """Answers instead of Nova and Neutron; Neutron knows the id of the network `zone`."""
+
+    def __init__(self) -> None:
+        self.neutron_is_away = False
+
+    def request(self, _method: str, path: str, **__: object) -> SimpleNamespace:
+        if path == "/networks":
+            if self.neutron_is_away:
+                raise CloudError(503, "away")
+            body: object = {"networks": [{"id": NETWORK_ID, "name": "zone"}]}
+        else:
+            addresses = {"external": [{"addr": "10.9.0.1"}], "zone": [{"addr": "10.0.0.1"}]}
+            body = {"servers": [RAW | {"addresses": addresses}]}
+        headers = {"Date": "Wed, 21 Oct 2015 07:28:00 GMT"}
+        return SimpleNamespace(content=json.dumps(body).encode(), headers=headers)
+
+
+@pytest.mark.parametrize("other", [None, "zone", NETWORK_ID])
+@pytest.mark.parametrize("network", [None, "zone", NETWORK_ID])
+@pytest.mark.parametrize("first", [None, "zone", NETWORK_ID])
+def test_a_network_is_the_same_by_its_name_and_by_its_id_in_every_group(
+    first: str | None, network: str | None, other: str | None
+) -> None:
+    """One group may name it by its name, another one by its id; `network` and the template, too."""
+
+    def group(first: str | None, network: str | None) -> GroupSettings:
+        template = ServerTemplate(image="i", flavor="f", networks=(first or "auto",))
+        return GroupSettings(nodes="n1", cloud="c", server=template, network=network)
+
+    groups = {"ours": group(first, network), "other": group(other, None)}
+    cloud = cloud_with(TwoNetworks(), groups)
+    (server,) = cloud.list_servers(None).servers
+    wanted = "10.9.0.1" if first is network is None else "10.0.0.1"
+    assert node_address(server, groups["ours"]) == wanted
+
+
+def test_a_network_that_neutron_did_not_tell_is_asked_for_soon_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Until then a node's address could be one of another network."""
+    answers = TwoNetworks()
+    answers.neutron_is_away = True
+    group = GroupSettings(nodes="n1", cloud="c", network=NETWORK_ID)
+    cloud = cloud_with(answers, {"ours": group})
+    (server,) = cloud.list_servers(None).servers
+    assert node_address(server, group) is None
+    answers.neutron_is_away = False
+    later = time.monotonic() + 61.0
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    (server,) = cloud.list_servers(None).servers
+    assert node_address(server, group) == "10.0.0.1"
+
+
+def cloud_with(answers: object, groups: Mapping[str, GroupSettings] | None = None) -> client.Cloud:
+    """A client of a cloud whose HTTP session is replaced."""
+    source = PasswordSource(username="u", password_command=("true",))
+    settings = CloudSettings(auth_url="http://127.0.0.1:1/v3", source=source, project_id="p")
+    auth = v3.Password("http://127.0.0.1:1/v3", "-")
+    cloud = client.Cloud(settings, auth, 1.0, groups=groups)
+    cloud._session = answers  # type: ignore[assignment]
+    return cloud

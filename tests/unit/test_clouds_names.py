@@ -63,6 +63,13 @@ def test_ids_and_words_need_no_look_up() -> None:
     assert services.asked == []
 
 
+@pytest.mark.parametrize("name", [UUID.replace("-", ""), f"{{{UUID}}}", f"urn:uuid:{UUID}"])
+def test_a_name_of_hexadecimal_digits_is_a_name(name: str) -> None:
+    services = Services(images=[("image-7", name)], networks=[("net-7", name)])
+    template = ServerTemplate(image=name, flavor=UUID, networks=(name,))
+    assert services.names().resolve(template) == Parts("image-7", UUID, ("net-7",))
+
+
 def test_what_was_found_is_kept_for_a_while_and_looked_up_anew_on_demand() -> None:
     services = Services()
     names = services.names()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from workers.clouds import actions
 from workers.clouds.errors import BadTemplateError, Then, classify
-from workers.clouds.nova_requests import Call, NovaRequest, Parts, act, create, fill
+from workers.clouds.nova_requests import Call, NovaRequest, Parts, act, create, fill, filled_in
 from workers.config.groups import ServerTemplate
 
 PARTS = Parts("image-id", "flavor-id", ("auto",))
@@ -133,3 +133,10 @@ def test_any_user_data_is_sent_or_is_named_as_a_fault(user_data: bytes) -> None:
         assert "user_data_file" in str(error)  # noqa: PT017 - one of two ends
     else:
         assert b"$" in user_data or filled == user_data
+
+
+def test_user_data_that_is_too_long_for_nova_is_the_templates_fault() -> None:
+    assert len(filled_in(b"#" * 49_149, NEW, "vespa")) <= 65_535
+    with pytest.raises(BadTemplateError, match="longer than 49149 bytes") as caught:
+        filled_in(b"#" * 49_150, NEW, "vespa")
+    assert classify(caught.value).then is Then.REJECT

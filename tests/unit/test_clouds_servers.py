@@ -120,12 +120,13 @@ def test_servers_tagged_by_another_cluster_are_not_ours(node: str) -> None:
     assert view(theirs, server(2)).find("node1", None) == (server(2),)
 
 
-def test_ours_are_the_tagged_servers_and_the_one_acted_on_before() -> None:
-    tagged, named, acted = server(1, node="node1"), server(2), server(3)
-    seen = view(tagged, named, acted)
-    assert seen.ours((tagged, named, acted), "id-3") == {"id-1", "id-3"}
+def test_ours_are_the_tagged_servers_alone() -> None:
+    """One that we have only started is its owner's: it may not be deleted before it is adopted."""
+    tagged, named = server(1, node="node1"), server(2)
+    seen = view(tagged, named)
+    assert seen.ours((tagged, named)) == {"id-1"}
     foreign = server(4, node="node1", cluster="other")
-    assert seen.ours((foreign,), None) == frozenset()
+    assert seen.ours((foreign,)) == frozenset()
 
 
 def test_all_servers_with_the_nodes_name_are_found() -> None:

@@ -6,11 +6,13 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
+from keystoneauth1.exceptions import EndpointNotFound
 from keystoneauth1.plugin import BaseAuthPlugin
+from openstack.exceptions import ServiceDisabledException
 
 from tests.testbed.receiver import Got, Receiver, Reply
 from workers.clouds.errors import CloudError
-from workers.clouds.session import CloudSession
+from workers.clouds.session import CloudSession, cloud_errors
 from workers.config.groups import CloudSettings
 from workers.config.logins import RefreshTokenSource
 
@@ -110,6 +112,15 @@ def test_a_redirect_is_followed_with_the_same_request(session: Session, cloud: R
     assert cloud.got[0].body == cloud.got[1].body
 
 
+def test_redirects_in_a_circle_end(session: Session, cloud: Receiver) -> None:
+    """Each answer may take the time of a whole call: thirty of them would hold a node for a long time."""
+    cloud.answer = lambda _: Reply(307, headers={"location": f"{session.url}{PATH}"})
+    with pytest.raises(CloudError) as caught:
+        session.post()
+    assert "redirect" in str(caught.value)
+    assert len(cloud.got) <= 3 * 4  # tries, and requests of each
+
+
 def test_the_environments_proxy_is_used_unless_the_host_is_excepted(
     session: Session, cloud: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -120,3 +131,11 @@ def test_the_environments_proxy_is_used_unless_the_host_is_excepted(
     session.token.value = "two"
     assert session.post() == 200
     assert [got.path for got in cloud.got] == [PATH, f"http://cloud.invalid:8774{PATH}"]
+
+
+@pytest.mark.parametrize(
+    "error", [EndpointNotFound("no compute in Nowhere"), ServiceDisabledException("in Nowhere")]
+)
+def test_a_region_that_the_catalog_has_not_is_named_with_the_setting(error: Exception) -> None:
+    with pytest.raises(CloudError, match=r"in Nowhere; correct region or interf"), cloud_errors():
+        raise error

@@ -232,6 +232,7 @@ def test_a_pipe_in_place_of_a_site_file_blocks_nothing(folder: Path) -> None:
     assert "pipe.yaml is not a file" in refused(folder, table)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("content", "fragment"),
     [
@@ -375,6 +376,7 @@ def test_secret_in_secure_yaml_lets_other_users_read_clouds_yaml(
         (CLOUDS.replace("_secret:", "_other:"), 0o600, "holds no secret of robot"),
         ("a: [swordfish", 0o600, "is not valid YAML"),
         (CLOUDS.replace("_secret: swordfish", "_secret: 12"), 0o600, "_secret`; quote it"),
+        ("clouds:", 0o600, "got `null` - at `$.clouds`; it is empty: write what belongs there"),
     ],
 )
 def test_unusable_secret_in_clouds_yaml_is_refused_without_quoting_it(
@@ -668,6 +670,7 @@ def test_any_entry_is_read_or_reported(
     assert_read_or_reported(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["clouds.yaml", "secure.yaml"])
 @pytest.mark.parametrize(
     "content",
@@ -807,6 +810,7 @@ def test_any_clouds_yaml_is_a_cloud_or_a_named_error(folder: Path, content: byte
             assert made.auth_url.rstrip("/").endswith("/v3")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "content",
     [

@@ -230,3 +230,45 @@ def test_hooks_refuse_an_unknown_field_of_their_tables_too(tmp_path: Path) -> No
 
 def test_hooks_and_workers_know_the_same_tables() -> None:
     assert set(producers_settings.TOP_LEVEL) == set(_File.__struct_fields__)
+
+
+GROUP: tuple[str | int, ...] = ("groups", "g")
+
+
+@pytest.mark.parametrize(
+    ("place", "new", "words"),
+    [
+        ((*GROUP, "hostname"), "$foo.example.org", "only $node is filled in"),
+        ((*GROUP, "hostname"), "${node}.example.org", "only $node is filled in"),
+        ((*GROUP, "hostname"), "of $node", "hostname must be a host name"),
+        ((*GROUP, "server", "networks"), ["auto", "slurm"], '["auto"], ["none"], or names'),
+        ((*GROUP, "server", "networks"), ["slurm", "none"], '["auto"], ["none"], or names'),
+        *(
+            (
+                ("store", name),
+                url,
+                f"{name} must begin with sqlite:///FILE or postgresql+psycopg://",
+            )
+            for name in ("url", "audit_url")
+            for url in ("sqlite:///", "sqlite:///?x=1", "postgresql+asyncpg://h/d", "mysql://h/d")
+        ),
+        (("tokens", "key_file"), "", "must be a path, not an empty text"),
+        (("slurm", "conf"), "a\0b", "must be a path, not an empty text, or one with NUL"),
+    ],
+    ids=str,
+)
+def test_what_can_never_work_is_refused_when_it_is_read(
+    folder: Path, place: tuple[str | int, ...], new: object, words: str
+) -> None:
+    """Otherwise each boot fails of it, or Slurm never gets an address."""
+    found = outcome(document(placed(WHOLE, place, new)), folder)
+    assert isinstance(found, str)
+    assert found.startswith(str(place[0]))
+    assert words in found
+
+
+def placed(value: Any, place: tuple[str | int, ...], new: object) -> Any:  # noqa: ANN401 - any TOML
+    """As `replaced`, where nothing needs to be there."""
+    if not place:
+        return new
+    return {**value, place[0]: placed(value.get(place[0], {}), place[1:], new)}

@@ -8,20 +8,29 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from starlette.requests import Request
 
+from ops.cli.main import cli
 from ops.console.alerts import alerts
 from ops.console.auth import Authenticator
 from ops.console.lamps import changed_lamps, lamp, summary
 from ops.console.live import Live
-from ops.console.operators import Sessions, digest, is_valid_name, read_operators
+from ops.console.operators import (
+    Sessions,
+    digest,
+    is_valid_name,
+    read_operators,
+    write_logout,
+)
 from ops.console.reader import event_line
 from ops.console.render import environment, parts
 from ops.console.timeout_reader import ReadTimeoutError, TimeoutReader
 from ops.console.view import LoginState, SiteView, with_drift
 from ops.history.job_start import JobStart
 from ops.history.request import request_history
+from ops.site.spooled import SpoolStatus
 from producers.settings import ConfigError
 from schemas.events import Cause, Transition
 from tests.testbed.messages import MOMENT, command, event
@@ -87,7 +96,10 @@ def test_alerts_are_ordered_by_severity() -> None:
     assert [alert.words for alert in alerts(view)] == [
         "the store is away",
         "queues are missing: audit; run lamplighter topology apply",
-        "workers not running: power; nothing is lost; start lamplighter up",
+        (
+            "workers not running: power; nothing is lost; systemctl start lamplighter.target, or "
+            "without systemd lamplighter up"
+        ),
         "2 dead letters to resolve; see lamplighter dead-letters list",
         (
             "no heartbeat from power@host:1 since 03:03:05 UTC: killed or stuck; look at its log, "
@@ -101,6 +113,13 @@ def test_alerts_are_ordered_by_severity() -> None:
         "1 node failed: n1; see lamplighter nodes show NODE",
     ]
     assert alerts(view)[3].page == "/dead-letters"
+
+
+def test_calls_that_wait_for_long_are_an_alert_and_a_moment_is_none() -> None:
+    young, old = SpoolStatus("/s", 1, 3.0), SpoolStatus("/s", 2, 3600.0)
+    assert alerts(SiteView(MOMENT, spools=(young,))) == []
+    (alert,) = alerts(SiteView(MOMENT, spools=(old,)))
+    assert "2 calls wait in /s for the broker, the oldest for 1 h 0 min" in alert.words
 
 
 def test_optional_workers_are_missing_only_if_their_queues_hold_messages() -> None:
@@ -262,6 +281,7 @@ def test_stage_in_progress_lasts_until_now() -> None:
     assert (last.name, last.end - last.begin, last.words) == ("worker", 30 * NS, "under way")
 
 
+@pytest.mark.slow
 @given(any_events)
 def test_any_event_is_rendered_without_control_characters(event_: RequestEvent) -> None:
     templates = environment()
@@ -361,3 +381,24 @@ def test_operators_file_that_other_users_may_write_is_refused(
     with pytest.raises(ConfigError, match="line 1: write NAME"):
         read_operators(path)
     assert os.access(path, os.R_OK)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_operators_that_root_adds_can_log_in_to_a_console_of_another_user(run_dir: Path) -> None:
+    """Of the unit: its user owns the console's password at the broker, and reads this file."""
+    config = run_dir / "lamplighter.toml"
+    config.write_text(
+        'cluster = "c"\n[broker]\nurl = "amqp://127.0.0.1/v"\n[broker.users]\nfolder = "users"\n'
+        '[console]\noperators_file = "operators"\n'
+    )
+    (run_dir / "users").mkdir()
+    (run_dir / "users" / "console.password").touch(mode=0o600)
+    os.chown(run_dir / "users" / "console.password", 65_534, 65_534)
+    for name in ("anna", "bert"):
+        words = ["--config", str(config), "console", "operator", name]
+        result = CliRunner().invoke(cli, words, catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+    write_logout(run_dir / "operators", "anna", 1)
+    for path in run_dir.glob("*operators*"):
+        assert (path.stat().st_uid, path.stat().st_mode & 0o777) == (65_534, 0o600), path
+    assert sorted(read_operators(run_dir / "operators").values()) == ["anna", "bert"]

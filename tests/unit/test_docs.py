@@ -38,12 +38,35 @@ EXECUTED = {
     ("docs/operations.md", "Moving the controller"): "tests/faults/test_moving.py",
     ("docs/operations.md", "Moving from SQLite to PostgreSQL"): "tests/faults/test_moving.py",
     ("docs/operations.md", "Moving to another broker"): "tests/faults/test_moving.py",
+    ("docs/operations.md", "Moving to another cloud or project"): "tests/faults/test_moving.py",
+    ("README.md", "For the operator at 3 a.m."): "tests/faults/test_page_commands.py",
+    ("docs/audit.md", "Export"): "tests/faults/test_page_commands.py",
+    ("docs/audit.md", "Verification"): "tests/faults/test_page_commands.py",
+    ("docs/audit.md", "Retention"): "tests/faults/test_page_commands.py",
+    ("docs/configuration.md", "The time"): "tests/faults/test_page_commands.py",
+    ("docs/from-scripts.md", "The way"): "tests/faults/test_page_commands.py",
+    ("docs/nodes.md", "One image for many nodes"): "tests/faults/test_page_commands.py",
+}
+# Those of which no test executes the commands as printed, and why.
+NOT_EXECUTED = {
+    ("README.md", "What it looks like"): "an example of an output",
+    ("docs/configuration.md", "Usage and waste"): "sacct needs slurmdbd: a test feeds its output",
+    (
+        "docs/egi.md",
+        "A site of EGI's federated cloud",
+    ): "a site of EGI; tests/unit/test_install_cloud_entry.py",
+    ("docs/operations.md", "Removing Lamplighter"): (
+        "it deletes a host's users and folders; tests/unit/test_operations.py compares it with init"
+    ),
+    ("docs/opus.md", "Step by step"): "OPUS; tests/e2e/test_opus.py",
+    ("docs/security.md", "In the database"): "Docker; tests/integration/test_database_roles.py",
 }
 
 _FENCED = re.compile(r"^ *```[a-z]*\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 _INDENTED = re.compile(r"^ {4}.*$", re.MULTILINE)
 _SPAN = re.compile(r"`([^`]+)`")
 _LINK = re.compile(r"\]\(([^)]+)\)")
+_PRINTED = re.compile(r"(^[ $]*|\| )lamplighter [a-z]")
 _HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
 _PATH = re.compile(
     r"(?<![\w/.:$-])(?:schemas|producers|workers|ops|tests|docs|deploy|benchmarks|demo|storm)/[\w./-]*\w/?"
@@ -131,6 +154,28 @@ def test_commands_and_options_exist(page: Path) -> None:
     }
 
 
+def sections_with_commands(text: str) -> Iterator[str]:
+    """The heading of each line that a block prints with a command of ours in it."""
+    heading, fenced = "", False
+    for line in text.splitlines():
+        if line.lstrip().startswith("```"):
+            fenced = not fenced
+        elif (fenced or line.startswith("    ")) and _PRINTED.search(line):
+            yield heading
+        elif not fenced and line.startswith("#"):
+            heading = line.lstrip("# ")
+
+
+def test_every_section_with_commands_is_executed_or_named_with_the_reason() -> None:
+    found = set()
+    for path in PAGES:
+        if path.parent.name == "reference":
+            continue  # the commands' usage
+        name = path.relative_to(ROOT).as_posix()
+        found |= {(name, section) for section in sections_with_commands(path.read_text())}
+    assert found - EXECUTED.keys() == NOT_EXECUTED.keys()
+
+
 @pytest.mark.parametrize(("page", "heading"), EXECUTED)
 def test_sections_whose_commands_are_executed_have_commands(page: str, heading: str) -> None:
     """Which ones these are is written above; the test that executes them reads the page itself."""
@@ -162,6 +207,7 @@ def test_the_example_of_the_configuration_is_valid(tmp_path: Path) -> None:
     assert settings.load(tmp_path / "lamplighter.toml", {}).cluster == "vespa"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", pages())
 def test_reference_pages_are_as_their_sources_make_them(name: str) -> None:
     """`make docs` writes them."""
@@ -191,6 +237,7 @@ def test_every_table_is_in_the_reference_with_its_fields() -> None:
         assert fields - set(re.findall(r"^\| `(\w+)` \|", part, re.MULTILINE)) == set(), section
 
 
+@pytest.mark.slow
 def test_the_site_is_built_without_a_warning_and_its_links_lead_somewhere(tmp_path: Path) -> None:
     argv = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
     environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
@@ -211,6 +258,7 @@ def test_every_page_is_in_the_navigation() -> None:
     assert [name for name in names if name not in listed] == []
 
 
+@pytest.mark.slow
 def test_the_shell_completes_commands() -> None:
     environment = {
         **os.environ,

@@ -5,20 +5,24 @@ from __future__ import annotations
 import os
 import socket
 import stat
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
+from unittest.mock import Mock
 
+import msgspec
 import pytest
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ops.cli.main import cli
+from ops.doctor import clouds
 from ops.doctor.access import User
 from ops.doctor.clouds import CloudView, of_cloud
 from ops.doctor.host import of_configuration, of_hooks, of_host
 from ops.doctor.measured import of_times
-from ops.doctor.parts import of_broker_version, of_clock, of_differences
+from ops.doctor.parts import of_broker_version, of_clock, of_differences, of_logins
 from ops.doctor.prolog import of_prolog
 from ops.doctor.slurm import config_from, of_names, of_slurm
 from ops.doctor.units import of_units
@@ -26,8 +30,11 @@ from ops.install.units import PROGRAMS
 from ops.site.findings import Finding, Severity
 from producers.settings import ConfigError
 from schemas.commands import Kind
+from workers.clouds.errors import CloudSettingError
 from workers.clouds.quota import Flavor, Limits
 from workers.config.settings import Settings, load
+from workers.errors import TokenRefusedError
+from workers.tokens.rpc import TokenReport
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,6 +65,8 @@ nodes = "node[1-4]"
 cloud = "c"
 strategy = "stop"
 """
+TEMPLATE = "[groups.g.server]\nimage = 'i'\nflavor = 'f'\n"
+PROXY = "[console]\nproxy = { secret_file = 's',"
 # (a text of lamplighter.toml, its replacement, what the error names)
 TOML = [
     ("cluster =", "clustre =", "clustre"),
@@ -103,6 +112,12 @@ TOML = [
     ('strategy = "stop"', 'strategy = "stop"\n[log]\nlevel = "loud"', "level"),
     ('strategy = "stop"', 'strategy = "stop"\n[console]\nlisten = 8617', "listen"),
     ('strategy = "stop"', 'strategy = "stop"\n[[notify.webhook]]\nname = "x"', "notify.webhook"),
+    ('strategy = "stop"', 'strategy = "stop"\nhostname = "login.example.org"', "hostname"),
+    ('strategy = "stop"', f"{TEMPLATE}metadata = {{ a = '{'x' * 256}' }}", "metadata"),
+    ('strategy = "stop"', f"{TEMPLATE}metadata = {{ 'a/b' = 'x' }}", "metadata"),
+    ('strategy = "stop"', f"{PROXY} address = 'proxy.example.org', header = 'X-U' }}", "address"),
+    ('strategy = "stop"', f"{PROXY} address = '127.0.0.1', header = 'X U' }}", "header"),
+    ('strategy = "stop"', "[console]\nhosts = ['https://lamp.example.org/']", "hosts"),
     ('strategy = "stop"', 'strategy = "stop', "TOML"),
 ]
 GOOD_SLURM = {
@@ -196,7 +211,7 @@ def test_a_wrong_line_of_slurm_conf_is_named(
     settings: Settings, slurm: dict[str, str], changes: dict[str, str], key: str, word: str
 ) -> None:
     found = [one for one in of_slurm(slurm | changes, settings) if one.severity is Severity.WRONG]
-    assert [one.key for one in found] == [key]
+    assert [one.kind for one in found] == [key]
     assert word in found[0].text
     assert found[0].remedy
 
@@ -210,7 +225,7 @@ def test_nodes_that_a_partition_exempts_are_named(
         for one in of_slurm(
             slurm | {"SuspendExcNodes": "node3", "SuspendExcParts": "a,b"}, settings, kept
         )
-        if one.key == "suspend_exc_nodes"
+        if one.kind == "suspend_exc_nodes"
     }
     assert list(found) == [
         "SuspendExcNodes exempts 1 of Lamplighter's nodes",
@@ -231,7 +246,7 @@ def test_a_group_whose_nodes_no_name_service_knows_is_named_where_slurm_stops_fo
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
     assert list(of_names({"SLURM_VERSION": "22.05.8"}, settings)) == []
     (found,) = of_names({"SLURM_VERSION": "24.11.5"}, settings)
-    assert (found.severity, found.key) == (Severity.WRONG, "node_name")
+    assert (found.severity, found.kind) == (Severity.WRONG, "node_name")
     assert asked == ["node1"]
     assert "node1" in found.text
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_: [()])
@@ -251,7 +266,8 @@ def prolog(  # noqa: PLR0913 - what decides
     settings.path.write_text(GOOD_TOML.replace("[slurm]\n", f"[slurm]\n{toml}\n"))
     config = {"SLURM_VERSION": version, "PrologSlurmctld": program}
     return {
-        one.key: one for one in of_prolog(config, load(settings.path, {}), tuned=tuned, boots=boots)
+        one.kind: one
+        for one in of_prolog(config, load(settings.path, {}), tuned=tuned, boots=boots)
     }
 
 
@@ -261,6 +277,31 @@ def test_a_prolog_that_only_one_side_uses_is_named(settings: Settings) -> None:
     assert "slurm.prolog is not set" in prolog(settings, toml="")["prolog"].words
     assert f"PrologSlurmctld={PROGRAMS}/lamp" in (prolog(settings, "")["prolog"].remedy or "")
     assert "slurm.prolog" in prolog(settings, "/a/b,/c/lamplighter-prolog", toml="")["prolog"].words
+
+
+def test_a_prolog_that_waits_in_another_folder_is_named(settings: Settings) -> None:
+    found = prolog(settings, toml='prolog = "/run/x"')["prolog"]
+    assert found.severity is Severity.WRONG
+    assert "waits in /run/lamplighter/prolog, but slurm.prolog is /run/x" in found.words
+    own = prolog(settings, "/etc/slurm/site-prolog", toml='prolog = "/run/x"')["prolog"]
+    assert own.severity is Severity.NOTE, "a program of the site's may call it with its folder"
+
+
+@pytest.mark.parametrize("parameter", ["PrologEpilogTimeout", "PrologTimeout"])
+@pytest.mark.parametrize(
+    ("value", "is_wrong"),
+    [("60", True), ("610", True), ("0", True), ("611", False), ("65534", False), ("", False)],
+)
+def test_a_limit_that_ends_the_prolog_is_named(
+    settings: Settings, slurm: dict[str, str], parameter: str, value: str, *, is_wrong: bool
+) -> None:
+    config = slurm | {parameter: value}
+    assert "prolog_timeout" not in {one.kind for one in of_slurm(config, settings)}
+    settings.path.write_text(GOOD_TOML.replace("[slurm]\n", '[slurm]\nprolog = "/run/x"\n'))
+    found = {str(one.kind): one for one in of_slurm(config, load(settings.path, {}))}
+    assert ("prolog_timeout" in found) is is_wrong
+    if is_wrong:
+        assert found["prolog_timeout"].remedy == f"{parameter}=660 in slurm.conf"
 
 
 def test_the_doctor_says_when_the_prolog_pays_and_when_not(settings: Settings) -> None:
@@ -286,10 +327,19 @@ def test_the_doctor_says_how_many_jobs_may_wait_and_why(settings: Settings) -> N
     assert (tuned.words.split()[0], tuned.remedy) == ("1000", None)
     unread = prolog(settings, tuned=None)["prolog_slots"]
     assert "cannot be read as this user" in unread.words
-    many = 'prolog = "/run/x"\nprolog_slots = 200'
+    many = 'prolog = "/run/lamplighter/prolog"\nprolog_slots = 200'
     assert prolog(settings, toml=many)["prolog_slots"].severity is Severity.WRONG
     assert prolog(settings, toml=many, tuned=True)["prolog_slots"].severity is Severity.NOTE
     assert prolog(settings, toml=many, version="26.05.0")["prolog_slots"].severity is Severity.NOTE
+
+
+def test_a_glibc_that_lacks_the_setting_is_named(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "confstr", lambda _: "glibc 2.31")
+    found = prolog(settings)["prolog_slots"]
+    assert "glibc before 2.34" in found.words
+    assert "upgrade" in (found.remedy or "")
 
 
 def test_values_with_an_index_are_one_list() -> None:
@@ -314,7 +364,7 @@ HOST: list[tuple[str, Callable[[Path], object], str]] = [
     ("no clock", lambda f: (f / "clock").rmdir(), "hooks.state"),
     ("spool is a file", lambda f: _file(f / "spool"), "not a folder"),
     ("open spool", lambda f: (f / "spool").chmod(0o777), "every user can write"),
-    ("a call that waits", lambda f: os.utime(_call(f), (1, 1)), "calls of hooks wait"),
+    ("a call that waits", lambda f: os.utime(_call(f), (1, 1)), "1 call waits"),
 ]
 
 
@@ -324,7 +374,7 @@ def _file(path: Path) -> None:
 
 
 def _call(folder: Path) -> Path:
-    path = folder / "spool" / "call"
+    path = folder / "spool" / "old.call"
     path.touch()
     return path
 
@@ -354,6 +404,18 @@ def test_a_secret_that_all_can_read_is_named(settings: Settings, run_dir: Path, 
     assert f"chmod o= {run_dir / name}" == found.remedy
 
 
+@pytest.mark.parametrize("line", ['conf = "nowhere/slurm.conf"', 'bin = "nowhere"'])
+def test_what_the_slurm_table_names_and_is_not_there_is_named(
+    settings: Settings, run_dir: Path, line: str
+) -> None:
+    settings.path.write_text(GOOD_TOML.replace("[slurm]\n", f"[slurm]\n{line}\n"))
+    result = CliRunner().invoke(cli, ["--config", str(settings.path), "doctor"])
+    assert f"wrong: slurm.{line.partition(' ')[0]}: {run_dir}/nowhere" in result.output
+    (run_dir / "spool").rmdir()  # a host of workers
+    result = CliRunner().invoke(cli, ["--config", str(settings.path), "doctor"])
+    assert "nowhere" not in result.output
+
+
 def test_a_configuration_that_others_can_change_is_named(settings: Settings) -> None:
     settings.path.chmod(0o666)
     (found,) = of_configuration(settings.path)
@@ -379,7 +441,7 @@ def test_fix_takes_rights_from_others(
     result = CliRunner().invoke(cli, ["--config", str(settings.path), "doctor", "--fix"])
     assert f"fixed: chmod {'go-w' if name == 'lamplighter.toml' else 'o='}" in result.output
     assert stat.S_IMODE((run_dir / name).stat().st_mode) == after
-    assert "can read" not in result.output.partition("fixed:")[2]
+    assert "user can read" not in result.output.partition("fixed:")[2]
 
 
 def test_a_secret_that_is_refused_hides_no_other_finding(settings: Settings, run_dir: Path) -> None:
@@ -422,6 +484,22 @@ CLOUD = [
 ]
 
 
+@pytest.mark.parametrize("network", ["", 'network = "slrm"\n'])
+@pytest.mark.parametrize("wanted", [True, False])
+def test_nodes_without_an_address_for_slurm_are_named(
+    settings: Settings, network: str, *, wanted: bool
+) -> None:
+    slurm = f"[slurm]\nset_addresses = {str(wanted).lower()}\n"
+    settings.path.write_text(GOOD_TOML.replace("[slurm]\n", slurm) + network)
+    view = CloudView(ALL, unreachable=frozenset({"node2", "elsewhere"}))
+    found = list(of_cloud("c", load(settings.path, {}), view))
+    assert [one.kind for one in found] == ["useless"] * wanted
+    where = "on the network slrm" if network else "that others can reach"
+    assert all(
+        f"1 of 4 nodes have a server without an address {where}" in one.words for one in found
+    )
+
+
 @pytest.mark.parametrize(("view", "strategy", "keys"), CLOUD)
 def test_what_a_cloud_lacks_is_named(
     settings: Settings, view: CloudView, strategy: str, keys: list[str]
@@ -431,8 +509,53 @@ def test_what_a_cloud_lacks_is_named(
         settings.path.write_text(text.replace('"stop"', '"delete"'))
         settings = load(settings.path, {})
     found = list(of_cloud("c", settings, view))
-    assert [one.key for one in found] == keys
+    assert [one.kind for one in found] == keys
     assert all(one.remedy for one in found)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        TokenRefusedError("unauthorized", "Keystone refuses the login", permanent=True),
+        CloudSettingError("ca_file of this cloud: /x cannot be read"),
+    ],
+)
+def test_a_cloud_that_cannot_be_asked_is_named_and_the_others_are_looked_at(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    more = GOOD_TOML[GOOD_TOML.index("[clouds.c]") :].replace("node[1-4]", "far1")
+    text = GOOD_TOML + more.replace(".c", ".z").replace("groups.g", "groups.h").replace(
+        '"c"', '"z"'
+    )
+    settings.path.write_text(text)
+
+    def look(name: str, *_: object) -> CloudView:
+        if name == "c":
+            raise error
+        return CloudView(frozenset({"far1"}), ahead=90.0)
+
+    monkeypatch.setattr(clouds, "_look", look)
+    session = Mock(token_client=nullcontext)
+    refused, clock = clouds.of_clouds(session, load(settings.path, {}))
+    assert refused.words == f"clouds.c: {error}"
+    assert clock.kind == "clock"
+
+
+def test_a_cloud_that_the_token_service_does_not_know_hides_no_other_login(
+    settings: Settings,
+) -> None:
+    """The service has not been restarted since a cloud was added."""
+
+    def report(cloud: str) -> TokenReport:
+        if cloud == "new":
+            raise TokenRefusedError("unknown_cloud", "it has no cloud 'new'", permanent=True)
+        return TokenReport(trouble="invalid_grant: it has expired")
+
+    session = Mock(token_client=lambda: nullcontext(Mock(report=report)))
+    many = msgspec.structs.replace(settings, clouds={"new": None, "c": None})
+    new, old = of_logins(session, many)
+    assert new.words == "clouds.new: unknown_cloud: it has no cloud 'new'"
+    assert old.words == "clouds.c: invalid_grant: it has expired"
 
 
 # (what RabbitMQ says, the findings)
@@ -450,7 +573,7 @@ VERSIONS = [
 @pytest.mark.parametrize(("version", "keys"), VERSIONS)
 def test_a_broker_that_is_too_old_is_named(version: str, keys: list[str]) -> None:
     found = list(of_broker_version(version))
-    assert [one.key for one in found] == keys
+    assert [one.kind for one in found] == keys
     assert all(version in one.words and "3.10" in (one.remedy or "") for one in found)
 
 
@@ -528,7 +651,7 @@ def test_a_unit_that_does_not_run_as_it_should_is_named(
 ) -> None:
     assert list(of_units(_shown(UNITS))) == []
     (found,) = of_units(_shown(UNITS | {unit: UNITS[unit] | changes}))
-    assert (found.severity, found.key) == (Severity.WRONG, "units")
+    assert (found.severity, found.kind) == (Severity.WRONG, "units")
     assert word in found.words
     assert remedy in (found.remedy or "")
 

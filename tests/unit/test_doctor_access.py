@@ -77,7 +77,7 @@ def test_a_folder_of_slurm_user_without_one_of_its_rights_is_named(
 ) -> None:
     (settings.path.parent / name).chmod(mode)
     (found,) = of_hooks(settings.hook, settings.path, NOBODY)
-    assert (found.key, name in found.words) == ("folder", True)
+    assert (found.kind, name in found.words) == ("folder", True)
     assert "chmod u+rwx" in (found.remedy or "")
 
 
@@ -129,9 +129,28 @@ def test_a_program_that_slurm_user_cannot_run_is_named(
         path.chmod(0o755)
         config[name] = str(path)
     Path(config[parameter]).chmod(mode)
-    found = [one for one in of_slurm(config, settings) if one.key == "program"]
+    found = [one for one in of_slurm(config, settings) if one.kind == "program"]
     assert [one.words.partition(":")[0] for one in found] == ([parameter] if mode != 0o755 else [])
     assert all(one.remedy == f"chmod a+rx {config[parameter]}" for one in found)
     settings.path.parent.chmod(0o700)
     found = [one for one in of_slurm(config, settings) if "may not enter" in one.words]
     assert len(found) == len(PROGRAMS)
+
+
+@needs_root
+def test_a_program_whose_python_slurm_user_cannot_run_is_named(settings: Settings) -> None:
+    """An environment of root's own Python (pyenv, uv): its link leads into a closed folder."""
+    inner = settings.path.parent
+    (inner / "own").mkdir(mode=0o755)
+    (inner / "own" / "python3.11").touch(mode=0o755)
+    (inner / "python3").symlink_to(inner / "own" / "python3.11")
+    path = inner / "lamplighter-resume"
+    path.write_text(f"#!{inner}/python3\nimport sys\n")
+    path.chmod(0o755)
+    config = {"SlurmUser": "nobody(65534)", "ResumeProgram": str(path)}
+    named = f"ResumeProgram: {path} runs by"
+    assert not any(named in one.words for one in of_slurm(config, settings))
+    (inner / "own").chmod(0o700)
+    (found,) = [one for one in of_slurm(config, settings) if named in one.words]
+    assert found.words.endswith(f"nobody may not enter {inner / 'own'}")
+    assert "/usr/bin/python3" in (found.remedy or "")

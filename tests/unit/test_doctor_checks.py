@@ -17,6 +17,7 @@ from ops.cli.main import cli
 from ops.doctor import checks, command
 from ops.doctor.checks import findings_of
 from ops.site.findings import Finding, Severity
+from ops.site.kinds import Kind
 from producers.settings import ConfigError
 from tests.unit.test_doctor import GOOD_TOML
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from click.testing import Result
 
-NOTE = Finding(Severity.NOTE, "x", "well")
+NOTE = Finding(Severity.NOTE, Kind.CHECK, "well")
 SECRET = "s3cr3t-in-an-exception"
 
 
@@ -98,6 +99,7 @@ def test_the_output_is_one_json_object_whatever_fails(
     assert SECRET not in result.output
 
 
+@pytest.mark.slow
 def test_a_part_that_accepts_and_is_silent_ends_in_time(
     run_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -177,7 +179,7 @@ def test_a_secret_in_a_finding_is_masked_and_the_name_of_its_setting_is_not(
     config.chmod(0o640)
     (run_dir / "password").write_text(f"{SECRET}\n")
     (run_dir / "password").chmod(0o600)
-    shown = Finding(Severity.WRONG, "x", f"broker.password: is {SECRET}", f"change {SECRET}")
+    shown = Finding(Severity.WRONG, Kind.CHECK, f"broker.password: is {SECRET}", f"change {SECRET}")
     monkeypatch.setattr(command, "of_systemd", lambda: [shown])
     output = doctor(config).output
     assert SECRET not in output

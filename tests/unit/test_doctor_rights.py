@@ -78,7 +78,7 @@ def test_a_store_of_another_version_is_named(
         connection.execute(sa.update(table).values(version_num=version))
     store.dispose()
     (found,) = of_migrations(Session(config), kind)
-    assert found.key == "store_version"
+    assert found.kind == "store_version"
     assert version in found.words
     assert word in (found.remedy or "")
 

@@ -96,6 +96,7 @@ def check(found: Found, *, states: int = 10_000) -> None:
     assert found.states > states
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("asks", "status", "death_shows"),
     [
@@ -128,6 +129,7 @@ def test_every_interleaving_ends_as_the_newest_request_wants(
     check(look(asks, status, Rules(death_shows=death_shows)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("asks", "status", "faults"),
     [
@@ -213,6 +215,7 @@ def given_up(rules: Rules) -> Found:
     return search(Model(asks, rules), start, judge)
 
 
+@pytest.mark.slow
 def test_a_resume_boots_nothing_while_a_later_suspend_waits_for_a_snapshot() -> None:
     found = given_up(Rules())
     assert set(found.ends) == {None}
@@ -244,6 +247,7 @@ def test_only_a_second_fault_leaves_it_undone() -> None:
     assert [step for step in found.story if "frozen" in step or "loses" in step or "killed" in step]
 
 
+@pytest.mark.slow
 def test_a_suspend_that_comes_after_the_end_of_its_resume_leaves_a_boot_out() -> None:
     """The server booted before the later resume was asked for; until its end, nothing showed that."""
     found = look(RESUME_SUSPEND_RESUME, "SHUTOFF", faults=0, in_turn=True, first=True)
@@ -265,6 +269,7 @@ WITHOUT = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("asks", "status", "rules"), WITHOUT.values(), ids=WITHOUT.keys())
 def test_without_any_one_protection_some_interleaving_ends_wrong(
     asks: Asks, status: str, rules: Rules

@@ -221,6 +221,7 @@ def step(rng: random.Random, model: Store, real: Real) -> tuple[str, Store]:  # 
     return f"{what} {worker} {number}", model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("asks", WORLDS, ids=["two", "three", "an operator's"])
 @pytest.mark.parametrize("seed", range(40))
 def test_the_model_and_the_real_store_agree_after_every_step(

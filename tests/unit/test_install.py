@@ -68,9 +68,10 @@ def folder(run_dir: Path) -> Path:
     return run_dir
 
 
-def run(folder: Path, *words: str, text: str = "") -> Result:
+def run(folder: Path, *words: str, text: str = "", dry_run: bool = True) -> Result:
     files = [f"--slurm-conf={folder}/slurm.conf", f"--clouds-yaml={folder}/clouds.yaml"]
-    return CliRunner().invoke(init, [*files, "--dry-run", *words], input=text)
+    more = ("--dry-run",) if dry_run else ()
+    return CliRunner().invoke(init, [*files, *more, *words], input=text)
 
 
 def site(folder: Path, **server: str) -> Site:
@@ -295,3 +296,47 @@ def test_users_and_folders_are_known_to_systemd(run_dir: Path) -> None:
         )
         assert done.returncode == 0, done.stderr
     assert (run_dir / "root/var/lib/lamplighter").stat().st_mode & 0o7777 == 0o2770
+
+
+def test_a_secret_that_has_changed_in_clouds_yaml_is_said_and_kept(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ops.install.init.CLOUD_SECRET", folder / "cloud.secret")
+    (folder / "cloud.secret").write_text("very-secret\n")
+    words = ("--yes", "--cloud=site", "--strategy=stop")
+    assert "tokens login" not in run(folder, *words).output
+    (folder / "cloud.secret").write_text("former-secret\n")
+    output = run(folder, *words).output
+    assert f"{folder}/cloud.secret differs from the secret of site in clouds.yaml" in output
+    assert "lamplighter tokens login site" in output
+    assert "very-secret" not in output
+    assert "former-secret" not in output
+
+
+@pytest.mark.parametrize(
+    ("words", "option"),
+    [
+        (("--flavor=m1.large",), "--image"),
+        (("--network=slurm",), "--image"),
+        (("--vo=vo.example.eu",), "--vo"),
+        (("--fedcloud-site=site.yaml", "--vo=v", "--region=r"), "--region"),
+    ],
+)
+def test_an_option_that_would_change_nothing_is_refused(
+    folder: Path, words: tuple[str, ...], option: str
+) -> None:
+    result = run(folder, "--yes", "--cloud=site", "--strategy=stop", *words)
+    assert isinstance(result.exception, ConfigError)
+    assert str(result.exception).startswith(f"{option}: ")
+
+
+def test_a_driver_that_the_database_needs_is_named_before_its_commands(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("--yes", "--cloud=site", "--strategy=stop")
+    store = "--store=postgresql://127.0.0.1/state"
+    assert "pip install" not in run(folder, *words, store).output
+    monkeypatch.setattr("ops.install.init.find_spec", lambda _: None)
+    output = run(folder, *words, store).output
+    assert output.index("pip install '.[postgresql]'") < output.index("database roles --create")
+    assert "pip install" not in run(folder, *words).output

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ops.install import cloud_entry
+from ops.install import init as init_module
 from ops.install.place import PlannedLink
 from ops.install.plan import broker_steps, links, site_files
 from producers.settings import ConfigError
@@ -30,11 +31,21 @@ USER = (
 YES = ("--yes", "--strategy=stop")
 
 
-def init(folder: Path, auth: str, *words: str, more: str = "", text: str = "") -> Result:
+@pytest.fixture
+def asking(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let init want what a real run needs, and put nothing in place all the same."""
+    put = init_module._put
+    monkeypatch.setattr(init_module, "_put", lambda plan, **_: put(plan, dry_run=True, ask=False))
+    monkeypatch.setattr(init_module, "_require_user", lambda _: None)
+
+
+def init(
+    folder: Path, auth: str, *words: str, more: str = "", text: str = "", dry_run: bool = True
+) -> Result:
     """Init with one entry."""
     clouds = folder / "clouds.yaml"
     clouds.write_text(f"clouds:\n  site:\n    auth: {{{auth}}}\n{more}")
-    return run(folder, *(words or YES), text=text)
+    return run(folder, *(words or YES), text=text, dry_run=dry_run)
 
 
 def written(result: Result) -> dict[str, Any]:
@@ -53,12 +64,13 @@ REFUSED = [
 ]
 
 
+@pytest.mark.usefixtures("asking")
 @pytest.mark.parametrize(("key", "instead", "named"), REFUSED)
 def test_a_key_that_is_not_taken_over_is_named(
     folder: Path, key: str, instead: str, named: str
 ) -> None:
     """Never written with another meaning."""
-    refused = init(folder, USER.replace(key, instead))
+    refused = init(folder, USER.replace(key, instead), dry_run=False)
     assert isinstance(refused.exception, ConfigError), refused.output
     assert f"clouds.site.{named}: " in str(refused.exception)
 
@@ -102,18 +114,19 @@ def test_a_missing_certificate_is_named(folder: Path) -> None:
     assert "clouds.site.cacert: certs/none.pem: No such file" in str(refused.exception)
 
 
+@pytest.mark.usefixtures("asking")
 def test_a_missing_secret_is_asked_for_and_not_shown(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Once it is in place, it is not asked for again."""
     auth = USER.replace("password: very-secret, ", "")
-    result = init(folder, auth, "--strategy=stop", text="Typ3d-in\n")
+    result = init(folder, auth, "--strategy=stop", text="Typ3d-in\n", dry_run=False)
     assert result.exit_code == 0, result.exception
     assert "password of " in result.output
     assert "Typ3d-in" not in result.output
     assert "write: /etc/lamplighter/cloud.secret (600)" in result.output
     monkeypatch.setattr(cloud_entry, "CLOUD_SECRET", folder / "clouds.yaml")
-    assert init(folder, auth).exit_code == 0
+    assert init(folder, auth, dry_run=False).exit_code == 0
 
 
 def test_one_of_several_regions_is_an_option_or_asked_for(folder: Path) -> None:
@@ -187,13 +200,14 @@ vos:
 """
 
 
+@pytest.mark.usefixtures("asking")
 def test_a_site_of_egi_is_taken_over_with_a_refresh_token(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = folder / "IN2P3-IRES.yaml"
     file.write_text(SITE)
     words = (f"--fedcloud-site={file}", "--strategy=stop")
-    result = run(folder, *words, "--vo=vo.example.eu", text="Refr3sh-token\n")
+    result = run(folder, *words, "--vo=vo.example.eu", text="Refr3sh-token\n", dry_run=False)
     assert "Refr3sh-token" not in result.output
     cloud = written(result)["clouds"]["in2p3-ires"]
     assert (cloud["auth_url"], cloud["project_id"]) == (
@@ -202,10 +216,23 @@ def test_a_site_of_egi_is_taken_over_with_a_refresh_token(
     )
     assert cloud["source"]["refresh_token_file"] == "/etc/lamplighter/cloud.secret"
     assert "write: /etc/lamplighter/cloud.secret (600)" in result.output
-    refused = run(folder, *words, "--yes", "--vo=vo.example.eu")
+    refused = run(folder, *words, "--yes", "--vo=vo.example.eu", dry_run=False)
     assert "put the refresh token into /etc/lamplighter/cloud.secret" in str(refused.exception)
-    assert "--vo: is needed" in str(run(folder, *words, "--yes").exception)
-    other = run(folder, *words, "--vo=other", text="x\n")
+    assert "--vo: is needed" in str(run(folder, *words, "--yes", dry_run=False).exception)
+    other = run(folder, *words, "--vo=other", text="x\n", dry_run=False)
     assert "has no VO 'other'" in str(other.exception)
     monkeypatch.setattr(cloud_entry, "CLOUD_SECRET", file)
-    assert run(folder, *words, "--yes", "--vo=vo.example.eu").exit_code == 0
+    assert run(folder, *words, "--yes", "--vo=vo.example.eu", dry_run=False).exit_code == 0
+
+
+def test_a_dry_run_needs_no_secret(folder: Path) -> None:
+    """It only shows text: neither a refresh token is wanted, nor what clouds.yaml lacks."""
+    file = folder / "IN2P3-IRES.yaml"
+    file.write_text(SITE)
+    lacking = USER.replace("password: very-secret, ", "")
+    (folder / "clouds.yaml").write_text(f"clouds:\n  site:\n    auth: {{{lacking}}}\n")
+    for words in ((f"--fedcloud-site={file}", "--vo=vo.example.eu"), ("--cloud=site",)):
+        for more in ((), ("--yes",)):
+            result = run(folder, *words, "--strategy=stop", *more)
+            assert result.exit_code == 0, result.output + str(result.exception)
+            assert "write: /etc/lamplighter/cloud.secret (600)" in result.output

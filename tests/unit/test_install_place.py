@@ -11,6 +11,7 @@ import pytest
 
 from ops.install import place
 from ops.install.place import Found, PlannedFile
+from producers.settings import ConfigError
 
 ME = (
     pwd.getpwuid(os.geteuid()).pw_name,
@@ -83,3 +84,18 @@ def test_a_command_that_fails_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     assert place.run(["sh", "-c", "sleep 60 & sleep 60"]) == "did not end within 0.2 s"
     assert place.run(["no-such-program-anywhere"]) == "no-such-program-anywhere is not installed"
     assert "exit 3" in (place.run(["sh", "-c", "echo exit 3; exit 3"]) or "")
+
+
+def test_init_refuses_an_installation_that_other_users_cannot_run(
+    run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(place, "HIDDEN", (run_dir / "home",))
+    for name in ("closed", "home", "open"):
+        (run_dir / name).mkdir()
+        (run_dir / name / "python3").touch()
+    (run_dir / "link").symlink_to(run_dir / "closed" / "python3")
+    place.require_reachable(run_dir / "open" / "python3", run_dir / "link")
+    (run_dir / "closed").chmod(0o700)
+    for wrong in (run_dir / "link", run_dir / "home" / "python3"):
+        with pytest.raises(ConfigError, match=r"other users, .*/usr/bin/python3"):
+            place.require_reachable(run_dir / "open" / "python3", wrong)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from ops.install.init import init
 from ops.install.slurm_conf import read_slurm_conf
-from ops.install.slurm_lines import slurm_lines
+from ops.install.slurm_lines import advice, slurm_lines
 from producers.settings import ConfigError
 from tests.unit.test_install import SLURM_CONF, folder, run, site
 
@@ -164,6 +164,39 @@ def test_only_what_slurm_conf_lacks_is_added_and_differences_are_named(folder: P
     (difference,) = differences
     assert difference.startswith("SuspendProgram=/usr/local/bin/old in ")
     assert "change it to SuspendProgram=/opt/lamplighter/bin/lamplighter-suspend" in difference
+
+
+OURS = "PrologSlurmctld=/opt/lamplighter/bin/lamplighter-prolog"
+
+
+@pytest.mark.parametrize(
+    ("lines", "is_named"),
+    [
+        (["PrologSlurmctld=/etc/slurm/own"], True),
+        (["PrologSlurmctld=/etc/slurm/own", OURS], False),
+        ([OURS, "PrologSlurmctld=/etc/slurm/own"], False),
+    ],
+)
+def test_a_prolog_of_the_site_stays(folder: Path, lines: list[str], *, is_named: bool) -> None:
+    with (folder / "slurm.conf").open("a") as file:
+        file.writelines(f"{line}\n" for line in lines)
+    made = replace(site(folder), slurm=read_slurm_conf(folder / "slurm.conf"))
+    text, differences = slurm_lines(made)
+    assert "PrologSlurmctld" not in text + "".join(differences)
+    found = [line for line in advice(made) if line.startswith("PrologSlurmctld=/etc/slurm/own in ")]
+    assert bool(found) is is_named
+    assert all(f"add the line {OURS}" in line and "call /opt" in line for line in found)
+
+
+@pytest.mark.parametrize("parameter", ["PrologEpilogTimeout", "PrologTimeout"])
+def test_a_limit_that_ends_the_prolog_is_a_difference(folder: Path, parameter: str) -> None:
+    with (folder / "slurm.conf").open("a") as file:
+        file.write(f"ResumeTimeout=900\n{parameter}=100\n")
+    made = replace(site(folder), slurm=read_slurm_conf(folder / "slurm.conf"))
+    assert any(
+        line.startswith(f"{parameter}=100 in ") and line.endswith(f"change it to {parameter}=960")
+        for line in slurm_lines(made)[1]
+    )
 
 
 def test_the_ansible_role_stops_at_each_difference(folder: Path) -> None:

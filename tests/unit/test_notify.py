@@ -90,6 +90,21 @@ def test_event_patterns_match_as_topic_bindings_of_the_broker(
         ({"url": "https://me:secret@example.org"}, "password"),
         ({"events": []}, "events"),
         ({"events": ["no such thing"]}, "events"),
+        *(
+            ({"events": ["failed", event]}, f"no event is called '{event}': write accepted, ")
+            for event in (
+                "faild",
+                "failde",
+                "alarms.#",
+                "zz.#",
+                "job",
+                "alarm",
+                "job.faild",
+                "node.*.faild",
+                "node.request",
+            )
+        ),
+        ({"events": ["lamplighter.job.faild.v1"]}, "no event is called 'job.faild'"),
         ({"format": "opus"}, "events"),
         ({"format": "opus", "events": ["job.#"]}, "events"),
         ({"uri": "x"}, "uri"),
@@ -101,6 +116,18 @@ def test_an_invalid_webhook_is_rejected_and_its_field_named(
     with pytest.raises(msgspec.ValidationError, match=named) as caught:
         webhook(**wrong)
     assert "secret@" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        *(each.routing_key for each in (*Transition, *JobTransition)),
+        *("node.registered", "alarm.token", "hold.placed", "clock.reset", "message.rejected"),
+        *("#", "*.failed", "node.#", "node.*", "job.*", "alarm.*", "group.#", "node.request.*"),
+    ],
+)
+def test_a_webhook_can_subscribe_to_each_event_that_there_is(event: str) -> None:
+    assert webhook(events=[event]).keys == (event,)
 
 
 def test_the_signature_follows_standard_webhooks() -> None:

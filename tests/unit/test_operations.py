@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,11 @@ import yaml
 from click.testing import CliRunner
 
 from ops.install import units
+from ops.install.cloud_entry import CloudEntry
 from ops.install.init import init
+from ops.install.plan import site_files, system_files
+from ops.install.site import Group, Site
+from ops.install.slurm_conf import SlurmConf
 
 ROOT = Path(__file__).parents[2]
 ANSIBLE = ROOT / "deploy/ansible"
@@ -30,6 +35,29 @@ def test_each_alert_has_its_section_and_each_section_its_alert() -> None:
     assert sections == [rule["alert"] for rule in group["rules"]]
 
 
+def test_what_init_puts_in_place_is_removed_by_the_page() -> None:
+    """All files, links, folders and users; a file that init writes later must be on the page, too."""
+    page = (ROOT / "docs/operations.md").read_text().partition("## Removing Lamplighter\n")[2]
+    commands = re.findall(r"^ {4}(.*)$", page.partition("\n## ")[0], re.MULTILINE)
+    removed = [word for line in commands if line.startswith("rm ") for word in line.split()[2:]]
+    group = Group("node1", "c", "stop", {})
+    url = "amqp://127.0.0.1:5672/lamplighter"
+    slurm = SlurmConf(Path("/etc/slurm/slurm.conf"), {"slurmuser": "slurm"})
+    site = Site("c", slurm, url, {}, {}, group, Path("/opt/lamplighter/bin"))
+    entry = CloudEntry("c", {}, {}, "s", "PEM", ())
+    workers = [service.name for service in units.SERVICES]
+    files = (*system_files(workers, "slurm"), *site_files(site, "", entry))
+    folders = [Path(line.split()[1]) for line in units.tmpfiles("slurm").splitlines()]
+    for path in (*(file.path for file in files), *folders):
+        above = map(str, (path, *path.parents))
+        assert any(fnmatch(one, word) for one in above for word in removed), path
+    for line in units.sysusers("slurm").splitlines():
+        kind, name, *_ = line.split()
+        command = {"u": "userdel", "g": "groupdel -f"}.get(kind)
+        assert command is None or f"{command} {name}" in commands
+    assert "find /usr/local -lname '/opt/lamplighter/*' -delete" in commands
+
+
 def test_variables_of_the_role_are_declared_with_their_defaults() -> None:
     """A variable that argument_specs.yaml lacks would not be checked, nor documented."""
     declared = read(ROLE / "meta/argument_specs.yaml")["argument_specs"]["main"]["options"]
@@ -40,6 +68,18 @@ def test_variables_of_the_role_are_declared_with_their_defaults() -> None:
     used = {*example["all"]["vars"], *example["lamplighter_workers"]["vars"]}
     assert used <= declared.keys()
     assert tuple(declared["lamplighter_workers"]["choices"]) == units.ANYWHERE
+
+
+def test_the_role_passes_every_option_of_init_on() -> None:
+    """An option without a variable would be out of reach for those who install by the role."""
+    text = (ROLE / "vars/main.yaml").read_text()
+    options = {option for one in init.params for option in one.opts if option.startswith("--")}
+    of_the_role = {"--dry-run"}  # its own tasks use it
+    passed = {option for option in options if re.search(rf"{option}\b", text)}
+    assert options - passed == of_the_role
+    for variable in read(ROLE / "defaults/main.yaml"):
+        used = [path for path in [ROLE / "vars/main.yaml", *TASKS] if variable in path.read_text()]
+        assert used, f"{variable} is used nowhere"
 
 
 def tasks(items: list[dict[str, Any]]) -> list[dict[str, Any]]:

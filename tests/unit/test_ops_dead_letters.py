@@ -16,8 +16,9 @@ from ops.dead_letters.select import LetterFilter, Places, key
 from ops.nodes.node_state import NodeStatus
 from schemas import headers
 from schemas.commands import Kind
+from schemas.jobs import JobEvent, JobTransition
 from tests.testbed.messages import MOMENT, command, dead_letter
-from workers.dead_letters.letter import letter_from
+from workers.dead_letters.letter import Undelivered, letter_from
 from workers.slurm.nodes import JobState, NodeState
 
 if TYPE_CHECKING:
@@ -198,3 +199,15 @@ def test_a_rate_limit_keeps_all_items_in_order_and_is_never_exceeded(
             assert len(taken) <= rate * now + 1e-6
         taken += portion
     assert taken == items
+
+
+@pytest.mark.parametrize("transition", JobTransition)
+def test_an_event_about_a_job_that_a_webhook_refused_is_found_by_the_job(
+    transition: JobTransition,
+) -> None:
+    """OPUS is told more than failed boots: how each job ends, and that it waits."""
+    about = JobEvent(transition, "test", 4711, MOMENT, MOMENT, uws_id="u")
+    told = replace(letter(), command=None, undelivered=Undelivered("opus", about.to_envelope()))
+    other = letter(command("node1", jobs=(1,)))
+    assert LetterFilter(job=4711).of([told, other]) == [told]
+    assert LetterFilter(job=4712).of([told]) == []

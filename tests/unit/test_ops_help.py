@@ -74,12 +74,14 @@ def lamplighter(*words: str | bytes | Path, shell: str = "", **environment: str)
     return done.returncode, done.stderr.decode()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("closed", [">&-", "<&-", "<&- >&- 2>&-"])
 def test_a_closed_stream_is_no_error(tmp_path: Path, closed: str) -> None:
     site = Installation(tmp_path, "amqp://user:secret@127.0.0.1:1/vhost")
     assert lamplighter("--config", site.config, "topology", "show", shell=closed) == (0, "")
 
 
+@pytest.mark.slow
 def test_a_word_that_is_not_utf_8_is_refused_and_any_locale_may_write_utf_8() -> None:
     code, said = lamplighter("hold", "node1", "--reason", b"caf\xe9")
     assert (code, said.count("\n")) == (2, 1)

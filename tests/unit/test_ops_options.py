@@ -7,11 +7,14 @@ from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ops.cli.main import cli
 from ops.cli.options import confirm, count, job_id, length
 from schemas.numbers import whole_number
+from workers.store.database import open_store
 
 
 @pytest.mark.parametrize("text", ["4711_3", "4711+1"])
@@ -65,3 +68,24 @@ def test_every_question_is_asked_in_one_way() -> None:
         if "click.confirm(" in file.read_text() and file.name != "options.py"
     ]
     assert asking == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("list",), ("tail",), ("failures",), ("slowest",), ("export", "-"), ("list", "--json")],
+)
+def test_a_time_that_ends_before_it_begins_is_refused_not_empty(
+    tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    store = f"sqlite:///{tmp_path}/audit.db"
+    open_store(store, "audit").dispose()
+    config = tmp_path / "lamplighter.toml"
+    config.write_text(
+        f'cluster = "c"\n[broker]\nurl = "amqp://127.0.0.1/v"\n[store]\naudit_url = "{store}"\n'
+    )
+    config.chmod(0o600)
+    argv = ["--config", str(config), "audit", *words]
+    reversed_ = CliRunner().invoke(cli, [*argv, "--since", "2h", "--until", "3h"])
+    assert (reversed_.exit_code, reversed_.stdout) == (2, "")
+    assert "--since: must be before --until" in reversed_.stderr
+    assert CliRunner().invoke(cli, [*argv, "--since", "3h", "--until", "2h"]).exit_code == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -86,12 +87,14 @@ def test_pauses_grow_to_a_limit_and_start_again_after_a_long_run() -> None:
     assert pause_after(LONGEST_PAUSE, STABLE_AFTER) == 0.5
 
 
+@pytest.mark.slow
 def test_a_program_that_ends_is_restarted(run_dir: Path) -> None:
     trace = run_dir / "trace"
     with supervised(counting(trace)):
         until(lambda: trace.exists() and len(trace.read_text()) >= 3, 20.0, "three starts")
 
 
+@pytest.mark.slow
 def test_a_reason_that_comes_again_and_again_is_logged_once(run_dir: Path) -> None:
     starts = run_dir / "starts"
 
@@ -105,6 +108,7 @@ def test_a_reason_that_comes_again_and_again_is_logged_once(run_dir: Path) -> No
     assert ended == [(2, "no folder"), (2, "no user")]
 
 
+@pytest.mark.slow
 def test_an_end_without_a_reason_is_logged_each_time(run_dir: Path) -> None:
     trace = run_dir / "trace"
     with capture_logs() as logs, supervised(counting(trace)):
@@ -119,6 +123,27 @@ def test_stop_ends_all_programs() -> None:
     before = len(children())
     with supervised(program(sleep), program(sleep)):
         until(lambda: len(children()) == before + 2, 10.0, "two programs")
+    assert len(children()) == before
+
+
+def test_no_room_for_another_process_ends_those_that_run_and_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Such as TasksMax= of the unit: the first has started, the second cannot."""
+    fork = os.fork
+    started: list[int] = []
+
+    def limited() -> int:
+        if started:
+            raise BlockingIOError(11, "Resource temporarily unavailable")
+        started.append(pid := fork())
+        return pid
+
+    monkeypatch.setattr(os, "fork", limited)
+    before = len(children())
+    programs = program(sleep), Program("second", "lamplighter second", sleep)
+    with pytest.raises(OSError, match=r"second cannot be started: .*TasksMax="):
+        Supervisor(programs, structlog.get_logger()).run(Stop())
     assert len(children()) == before
 
 

@@ -96,6 +96,7 @@ def test_a_damaged_result_is_named(tmp_path: Path) -> None:
         kept(tmp_path, ["fleet"])
 
 
+@pytest.mark.slow
 def test_a_benchmark_that_fails_leaves_the_last_result(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -11,6 +12,7 @@ from schemas.events import Transition
 from schemas.snapshot import Power
 from tests.testbed.deliveries import pending
 from tests.testbed.messages import MOMENT, command
+from workers.broker.delivery import DeliveryHistory
 from workers.power.admit import (
     DISAGREES,
     FIRST_TIER,
@@ -22,8 +24,10 @@ from workers.power.admit import (
     Park,
     admit,
 )
-from workers.power.intake import DeliveryHistory, Pending
 from workers.store.slurm_view import SlurmView
+
+if TYPE_CHECKING:
+    from workers.power.intake import Pending
 
 NS = 10**9
 NODES = {"node1": "main"}

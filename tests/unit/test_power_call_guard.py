@@ -15,15 +15,11 @@ from tests.testbed.messages import MOMENT, command
 from tests.testbed.pending_nodes import BAKED, action, node
 from workers.clouds.actions import BAKE, CREATE, FIND_IMAGE, REBOOT, START
 from workers.clouds.decide import Act
-from workers.clouds.errors import CloudError, classify, rest_asked
+from workers.clouds.errors import CloudError, NotWantedError, classify, may_take_effect, rest_asked
 from workers.clouds.nova_requests import Call
 from workers.errors import TokenServiceAwayError
 from workers.power.admit import UNCONFIRMED
-from workers.power.calls import (
-    Guard,
-    NotWantedError,
-    may_take_effect,
-)
+from workers.power.calls import Guard
 from workers.power.intake import PROMPT, Pending
 from workers.store.nodes import DesiredRow
 from workers.store.power_store import PowerStore
@@ -35,6 +31,8 @@ OFF = replace(WANTED, desired=Desired.DOWN)
 LATE = replace(command(kind=Kind.SUSPEND), expiry=MOMENT)
 TIMELY = replace(LATE, expiry=time.time_ns() + 3600 * 10**9)
 FAILED = replace(command(kind=Kind.RESUME_FAIL), expiry=None)
+# It is as old as the snapshot that showed the difference.
+REPAIR = replace(command(kind=Kind.SUSPEND), expiry=None, repair=True)
 
 
 class OneRow(PowerStore):
@@ -116,7 +114,7 @@ def test_every_try_is_refused_once_the_row_has_changed_or_the_lease_is_too_short
     assert caught.value.waits is None
 
 
-@pytest.mark.parametrize("asked", [LATE, FAILED])
+@pytest.mark.parametrize("asked", [LATE, FAILED, REPAIR])
 @pytest.mark.parametrize("power", [Power.ON, Power.POWERING_UP, Power.SET_DOWN, Power.CHANGING])
 def test_a_late_power_off_is_refused_where_slurm_does_not_show_the_node_as_off(
     asked: PowerCommand, power: Power
@@ -126,7 +124,7 @@ def test_a_late_power_off_is_refused_where_slurm_does_not_show_the_node_as_off(
     assert caught.value.waits is not None
 
 
-@pytest.mark.parametrize("asked", [LATE, FAILED])
+@pytest.mark.parametrize("asked", [LATE, FAILED, REPAIR])
 def test_a_late_power_off_waits_for_a_snapshot_that_is_newer_than_it(asked: PowerCommand) -> None:
     with pytest.raises(NotWantedError) as caught:
         guard(OFF, slurm=shows(Power.OFF, generation=MOMENT - 1), asked=asked)
@@ -134,7 +132,7 @@ def test_a_late_power_off_waits_for_a_snapshot_that_is_newer_than_it(asked: Powe
     assert caught.value.waits.error == UNCONFIRMED
 
 
-@pytest.mark.parametrize("asked", [LATE, FAILED])
+@pytest.mark.parametrize("asked", [LATE, FAILED, REPAIR])
 @pytest.mark.parametrize("power", [Power.OFF, Power.POWERING_DOWN])
 def test_a_late_power_off_may_be_made_where_slurm_shows_the_node_as_off(
     asked: PowerCommand, power: Power
@@ -212,7 +210,7 @@ def test_a_reboot_for_slurm_is_repeated_only_on_a_fresh_snapshot_since_the_last_
     """Whatever the cloud answered to the first one, the node may have booted, and run a job."""
     before, after = (shows(power, generation=at) for at in (6, MOMENT + 1))
     again = partial(boots, asked=prompt(), is_reboot=True, rebooted=MOMENT)
-    for seen in (before, replace(after, fresh=False), replace(after, generation=MOMENT)):
+    for seen in (before, replace(after, recent=False), replace(after, generation=MOMENT)):
         if seen.has_registered("node1", WANTED.generation):
             continue
         with pytest.raises(NotWantedError, match="since the last boot") as caught:
@@ -239,7 +237,7 @@ def test_a_reboot_that_is_not_prompt_needs_a_fresh_snapshot_since_slurms_call(
 ) -> None:
     """The boot of an earlier request may have served the call already: a job may run on the node."""
     before, after = (shows(Power.POWERING_UP, generation=at) for at in (7, 8))
-    for seen in (before, replace(after, fresh=False)):
+    for seen in (before, replace(after, recent=False)):
         with pytest.raises(NotWantedError, match="since the last boot") as caught:
             boots(seen, asked, is_reboot=True)
         assert caught.value.waits is not None
@@ -288,6 +286,78 @@ def test_a_boot_that_slurm_no_longer_waits_for_needs_a_newer_snapshot_that_wants
         else:
             boots(shows(power, generation=now - 49), asked)
     boots(shows(Power.OFF), replace(asked, command=replace(expired, expiry=None)))  # an operator's
+
+
+def test_a_reboot_waits_until_a_boot_from_hardly_before_slurms_call_could_register() -> None:
+    """A slurmctld that forgot its call calls again: the boot for the first call serves the second."""
+
+    def reboot(boot_age: float | None, slurm: SlurmView, called: float = 0.0) -> None:
+        generation = time.time_ns() - int(called * 1e9)
+        row = replace(WANTED, generation=generation, boot_age=boot_age)
+        asked = replace(prompt(), command=replace(RESUME, generation=generation))
+        Guard(OneRow(row), OneView(slurm), 20.0, row, asked, is_reboot=True)()
+
+    waits = shows(Power.POWERING_UP, generation=time.time_ns() + 60 * 10**9)
+    for boot_age, seen, called in (
+        (0.0, waits, 0.0),
+        (PROMPT - 0.1, waits, 0.0),
+        (PROMPT + 5, replace(waits, age=6.0), 8.0),
+        (PROMPT + 5, replace(waits, recent=False), 8.0),
+        (PROMPT + 5, shows(Power.POWERING_UP), 8.0),
+    ):
+        with pytest.raises(NotWantedError, match="since the last boot") as caught:
+            reboot(boot_age, seen, called)
+        assert caught.value.waits is not None
+    with pytest.raises(NotWantedError, match="counts the node as running"):
+        reboot(PROMPT + 5, replace(waits, power={"node1": Power.ON}), 8.0)
+    reboot(PROMPT + 5, replace(waits, age=4.0), 8.0)
+    # booted long before: slurmctld ignores that boot, and no job can be on the node
+    reboot(PROMPT + 5, shows(Power.POWERING_UP))
+    reboot(None, shows(Power.POWERING_UP))
+
+
+def test_a_reboot_for_a_call_from_the_future_waits_for_a_newer_snapshot() -> None:
+    """The hooks' clock was ahead, and is not: the call may have waited for a broker, and its age is unknown."""
+
+    def reboot(ahead: float, slurm: SlurmView) -> None:
+        row = replace(WANTED, generation=time.time_ns() + int(ahead * 1e9))
+        asked = replace(prompt(), command=replace(RESUME, generation=row.generation))
+        Guard(OneRow(row), OneView(slurm), 20.0, row, asked, is_reboot=True)()
+
+    reboot(0.5, shows(Power.POWERING_UP))  # clocks that differ a little
+    with pytest.raises(NotWantedError, match="no recent snapshot"):
+        reboot(20.0, shows(Power.POWERING_UP))
+    newer = time.time_ns() + 60 * 10**9
+    reboot(20.0, shows(Power.POWERING_UP, generation=newer))
+    with pytest.raises(NotWantedError, match="counts the node as running"):
+        reboot(20.0, shows(Power.ON, generation=newer))
+
+
+@pytest.mark.parametrize("asked", [LATE, FAILED, REPAIR])
+def test_a_late_power_off_waits_until_a_boot_that_may_register_has_had_its_time(
+    asked: PowerCommand,
+) -> None:
+    """A node that registers is back in Slurm without any call of a program, and gets jobs."""
+
+    def power_off(boot_age: float | None, slurm: SlurmView, asked: PowerCommand) -> None:
+        row = replace(OFF, boot_age=boot_age)
+        Guard(OneRow(row), OneView(slurm), 20.0, OFF, just_come(asked), registers_within=600.0)()
+
+    off = shows(Power.OFF)
+    for boot_age, seen in (
+        (0.0, off),
+        (PROMPT - 0.1, off),
+        (30.0, replace(off, age=20.5)),
+        (30.0, replace(off, recent=False)),
+        (599.0, replace(off, recent=False)),
+    ):
+        with pytest.raises(NotWantedError, match="may register") as caught:
+            power_off(boot_age, seen, asked)
+        assert caught.value.waits is not None
+    power_off(30.0, replace(off, age=19.5), asked)
+    for boot_age_past in (600.0, None):
+        power_off(boot_age_past, replace(off, recent=False), asked)
+    power_off(0.0, off, TIMELY)
 
 
 def test_a_reboot_that_was_refused_for_certain_is_no_reboot() -> None:

@@ -17,6 +17,7 @@ from schemas.events import Cause, Transition, event_from
 from tests.testbed.deliveries import RecordingLink, outbox_on, pending
 from tests.testbed.messages import MOMENT, command, event
 from tests.testbed.pending_nodes import CLUSTER, DOWN, GROUP, SERVER, UP, action, node, row
+from workers.broker.delivery import DeliveryHistory
 from workers.clouds.actions import CREATE, REBOOT, START
 from workers.clouds.decide import Act
 from workers.clouds.driver import CloudDriver
@@ -24,7 +25,6 @@ from workers.config.groups import CloudSettings
 from workers.config.logins import PasswordSource
 from workers.config.tables import PowerSettings
 from workers.power.carry_out import StepTaker
-from workers.power.intake import DeliveryHistory
 from workers.power.metrics import PowerMetrics
 from workers.power.next_step import BOOTS_STUCK
 from workers.power.node import QUEUED, Calling, Decided, PendingNode
@@ -91,6 +91,7 @@ class Bench:
             cast("PowerStore", None),
             cast("SnapshotReader", self.snapshots),
             self.publisher,
+            registers_within=600.0,
         )
 
     def put(self, waiting: PendingNode) -> PendingNode:
@@ -355,10 +356,10 @@ def test_after_the_store_was_away_a_call_under_way_is_still_waited_for(bench: Be
     )
     batch.released.add("node3")
     bench.state.forget()
-    assert bench.state.nodes == {"node1": calling.without_requests()}
+    assert bench.state.nodes == {"node1": replace(calling, requests=())}
     kept = bench.state.batch
     assert (kept.booted, kept.unsettled) == ({"node1": UP.generation}, {"node1"})
     assert (bench.state.finished, kept.waited) == ({}, {})
     # nobody else would give its lease up
     assert kept.released == {"node3"}
-    assert bench.state.on_cloud("main") == [calling.without_requests()]
+    assert bench.state.on_cloud("main") == [replace(calling, requests=())]

@@ -18,8 +18,8 @@ from schemas.errors import MalformedMessageError
 from schemas.events import Cause
 from tests.testbed.deliveries import delivery
 from tests.testbed.messages import MOMENT, command
+from workers.broker.delivery import DeliveryHistory, history_from
 from workers.power import intake
-from workers.power.intake import DeliveryHistory, history_from
 
 CAUSE = Cause("server_side", "HTTP 500: boom")
 SET = DeliveryHistory(

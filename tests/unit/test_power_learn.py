@@ -18,12 +18,13 @@ from workers.clouds.errors import (
     CloudError,
     ImageLostError,
     ImageNotReadyError,
+    NotWantedError,
     Then,
     classify,
+    may_take_effect,
 )
 from workers.errors import LamplighterError, TokenError, TokenServiceAwayError
 from workers.power.admit import FIRST_TIER, UNCONFIRMED
-from workers.power.calls import NotWantedError, may_take_effect
 from workers.power.next_step import learn_answer
 from workers.power.node import LOOKING, Calling, Decided, Judging, PendingNode, looks_later, moved
 from workers.power.steps import Finish, ParkNode, Retry

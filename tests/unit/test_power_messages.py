@@ -16,8 +16,8 @@ from schemas.notices import notice_from
 from tests.testbed.deliveries import delivery, pending
 from tests.testbed.messages import MOMENT, command, event
 from workers.broker import outgoing
+from workers.broker.delivery import DeliveryHistory, history_from
 from workers.power import messages
-from workers.power.intake import DeliveryHistory, history_from
 
 NOW = MOMENT + 10**9
 CAUSE = Cause("server_side", "HTTP 500: boom")

@@ -248,23 +248,43 @@ def stuck(*others: PendingNode, health: Health | None = None, waiting: PendingNo
     return step(waiting, cloud(listed(BOOTING, at=109.0), waiting, *others, health=health))
 
 
-def test_a_boot_that_is_stuck_together_with_two_others_is_the_clouds_fault() -> None:
+@pytest.mark.parametrize(
+    "others",
+    [
+        peers(1, since=105.0),
+        peers(2, since=105.0),
+        [*peers(3, since=107.0), *peers(2, since=105.0)],
+    ],
+    ids=["all there are", "all of three", "three of six"],
+)
+def test_a_boot_that_is_stuck_with_all_others_or_two_is_the_clouds_fault(
+    others: list[PendingNode],
+) -> None:
     """It is parked without an attempt, and its patience starts again."""
-    parked = stuck(*peers(2, since=105.0))
+    parked = stuck(*others)
     assert isinstance(parked, ParkNode)
     assert (parked.cause.error, parked.afresh) == (BOOTS_STUCK, True)
+
+
+def test_a_deployment_that_takes_too_long_fails_for_its_operator_also_if_boots_are_stuck() -> None:
+    asked = command(kind=Kind.DEPLOY)
+    deployed = node(asked, pending(asked), patient_since=80.0)
+    failed = stuck(*peers(3, since=105.0), waiting=deployed)
+    assert isinstance(failed, Finish)
+    assert failed.cause is not None
+    assert failed.cause.error == "boot_timeout"
 
 
 @pytest.mark.parametrize(
     "others",
     [
         [],
-        peers(1, since=105.0),
+        [*peers(2, since=107.0), *peers(1, since=105.0)],
         peers(2, since=107.0),  # for less than half their time
         peers(5, since=105.0, made=STOP),
         [replace(LIT, name=f"node{n}", row=row(DOWN)) for n in (2, 3)],
     ],
-    ids=["alone", "one other", "young", "not booting", "powering off"],
+    ids=["alone", "one other of three", "young", "not booting", "powering off"],
 )
 def test_a_boot_that_is_stuck_alone_fails(others: list[PendingNode]) -> None:
     failed = stuck(*others)

@@ -20,9 +20,9 @@ from tests.testbed.pending_nodes import (
     node,
     row,
 )
+from workers.broker.delivery import DeliveryHistory
 from workers.clouds.actions import CREATE, FIND_IMAGE, REBOOT, START, STOP, UNSHELVE
 from workers.clouds.decide import Act
-from workers.power.intake import DeliveryHistory
 from workers.power.node import (
     LOOKING,
     QUEUED,
@@ -59,7 +59,7 @@ def test_a_late_request_acts_for_the_one_that_has_raised_the_state() -> None:
 
 
 def test_a_node_keeps_its_call_though_nobody_waits_for_it_any_more() -> None:
-    alone = node(UP, pending(UP), phase=CALLING).without_requests()
+    alone = replace(node(UP, pending(UP), phase=CALLING), requests=())
     assert (alone.requests, alone.phase, alone.is_calling) == ((), CALLING, True)
 
 
@@ -127,7 +127,7 @@ def test_among_untagged_servers_the_one_acted_on_before_is_the_nodes() -> None:
     waiting = node(UP, row=row(UP, "id-2"))
     seen = waiting.view(listed(SERVER, other, at=101.0), 101.0, boot_due=False)
     assert seen.servers == (other,)
-    assert seen.ours == {"id-2"}
+    assert seen.ours == frozenset()
 
 
 # -- another request

@@ -12,8 +12,8 @@ from schemas.events import Cause, Transition
 from tests.testbed.deliveries import pending
 from tests.testbed.messages import MOMENT, command
 from tests.testbed.pending_nodes import BAKED, DOWN, SERVER, UP, action, node, row
+from workers.broker.delivery import DeliveryHistory
 from workers.clouds.actions import START
-from workers.power.intake import DeliveryHistory
 from workers.power.messages import observed_status, outcomes
 from workers.power.steps import Finish
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.testbed.web_server import serving
-from workers.process.echoes import repeats
+from workers.process.echoes import Echoes
 from workers.process.foreign import bounded_session
 from workers.process.recent_secrets import RecentSecrets
 from workers.tokens.errors import SourceError
@@ -38,14 +38,33 @@ FORMS = {
     "hex": SECRET.encode().hex(),
     "upper hex": SECRET.encode().hex().upper()[3:40],
     "JSON escapes": "".join(f"\\u{ord(c):04x}" for c in SECRET),
+    "capitals": SECRET.upper()[3:11],
+    "small letters in Base64": base64.b64encode(SECRET.encode()).decode().lower(),
+    "over lines": "\n ".join(SECRET),
+    "Base64 over lines": "\r\n".join(base64.b64encode(SECRET.encode()).decode()[8:22]),
+    "over lines in JSON": "\\n".join(SECRET[4:13]),
+    "each character for a URL": "".join(f"%{ord(c):02x}" for c in SECRET),
     "escaped slashes": SECRET.replace("/", "\\/")[:10],
 }
+
+
+def repeats(answer: bytes, secret: str) -> bool:
+    """Whether an answer contains a piece of a secret in any form."""
+    return Echoes((secret,)).are_in(answer)
 
 
 @pytest.mark.parametrize("form", FORMS.values(), ids=list(FORMS))
 def test_a_repeated_secret_is_found_in_each_form(form: str) -> None:
     assert repeats(f'{{"message": "wrong: {form}!"}}'.encode(), SECRET)
     assert not repeats(b'{"message": "wrong credentials"}', SECRET)
+
+
+def test_ids_that_share_a_few_digits_with_the_code_of_a_secret_are_no_echo() -> None:
+    """Eight digits are found by chance in a list of servers: a cloud would be away for a token's life."""
+    code = SECRET.encode().hex()
+    ids = " ".join(code[at : at + 8] for at in range(0, len(code), 8))
+    assert not repeats(ids.replace(" ", "-").encode(), SECRET)
+    assert repeats(code[7:25].encode(), SECRET)
 
 
 @given(st.text("abcXYZ019-_", min_size=24, max_size=200), st.integers(0, 100), st.integers(24, 90))
@@ -91,6 +110,7 @@ def test_no_words_of_a_provider_bring_a_secret_back(form: str) -> None:
     answer = requests.Response()
     answer.status_code, answer.url = 400, "https://provider/token"
     text = form.replace("\\", "\\\\") if form == FORMS["JSON escapes"] else form
+    text = text.replace("\r", "\\r").replace("\n", "\\n")
     answer._content = f'{{"error": "invalid_grant", "error_description": "no {text}"}}'.encode()
     secrets = RecentSecrets(2)
     secrets.add(SECRET, "1abcdefgh_ijkl2")

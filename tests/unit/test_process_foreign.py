@@ -15,13 +15,13 @@ import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
+from workers.process.authorities import trusted
 from workers.process.foreign import (
     LONGEST_LINE,
     UnreadableError,
     bounded_session,
     one_line,
     read_json,
-    trusted,
 )
 from workers.process.retry_after import LONGEST, requested_wait
 

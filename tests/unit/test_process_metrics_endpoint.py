@@ -38,8 +38,10 @@ def test_the_environment_sets_another_address_for_one_process() -> None:
 
 @pytest.mark.parametrize("text", ["9464", "localhost", "127.0.0.1:x", "127.0.0.1:65535", ":1"])
 def test_an_invalid_address_is_rejected_with_a_remedy(text: str) -> None:
-    with pytest.raises(ConfigError, match=r"metrics\.listen.*write"):
-        endpoint_address(MetricsSettings(listen=text), "up", {})
+    with pytest.raises(ValueError, match=r"listen: .*write"):
+        MetricsSettings(listen=text)
+    with pytest.raises(ConfigError, match=r"LAMPLIGHTER_METRICS: listen: .*write"):
+        endpoint_address(MetricsSettings(), "up", {"LAMPLIGHTER_METRICS": text})
 
 
 def test_metrics_are_served_and_a_second_worker_runs_without_them() -> None:
@@ -58,6 +60,7 @@ def test_metrics_are_served_and_a_second_worker_runs_without_them() -> None:
             assert probe.connect_ex(("127.0.0.1", port)) != 0
 
 
+@pytest.mark.slow
 def test_callers_that_say_nothing_or_drip_take_nothing_from_the_worker(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -70,6 +70,7 @@ def login(provider: Receiver, tmp_path: Path, said: list[str]) -> tuple[str, str
     return words[0], words[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("secret", [FILE, NEXT, ACCESS, UNSCOPED, SCOPED, JWT, FERNET])
 def test_no_refusal_repeats_a_secret_of_the_last_login(
     tmp_path: Path, secret: str, monkeypatch: pytest.MonkeyPatch

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
+from ops.site.held import HeldQueue
 from ops.site.management import ManagementApi
 from producers.broker_settings import BrokerSettings
 from tests.testbed.receiver import Receiver, Reply
@@ -89,7 +90,7 @@ def management(url: str) -> None:
     broker = BrokerSettings((f"amqp://me:{SECRET}@127.0.0.1/v",))
     with ManagementApi(broker, (url,), ("me", SECRET)) as api:
         with pytest.raises(BrokerAwayError, match=r"a redirect: set broker\.management_url"):
-            api.read("queues")
+            api.read("queues", HeldQueue)
         api.load({"users": [{"password_hash": SECRET}]})
 
 
@@ -118,6 +119,7 @@ def places() -> Iterator[tuple[Receiver, Receiver]]:
         yield service, thief
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 @pytest.mark.parametrize("name", CLIENTS)
 def test_no_client_repeats_a_request_at_another_place(

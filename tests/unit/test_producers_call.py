@@ -333,6 +333,7 @@ def test_a_spool_file_that_no_hook_wrote_is_rejected(body: bytes) -> None:
         call_from(body)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("nodes", ["n[1-65536]", ",".join(["n[1-2]"] * 30_000)])
 def test_jobs_that_name_too_many_nodes_in_all_are_read_in_part(nodes: str) -> None:
     """A small file may name billions of nodes: the hook and each later sweep of the relay read it."""

@@ -258,6 +258,7 @@ def test_one_user_for_all_is_refused_if_one_address_is_another_host(other: str) 
         BrokerSettings((*here, f"amqp://me:x@{other}/v")).full_urls()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     [

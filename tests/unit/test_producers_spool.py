@@ -12,15 +12,18 @@ from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
+from unittest.mock import Mock
 
 import pytest
 
-from producers import disk, spool
+from producers import disk, relay, spool
 from producers.call import HookCall, call_from
+from producers.message import PublishResult
+from producers.settings import hook_settings
 from schemas.commands import Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from types import FrameType
 
     from _typeshed import TraceFunction
@@ -142,6 +145,7 @@ def test_missing_folders_are_made(tmp_path: Path) -> None:
     assert spool.waiting(tmp_path / "never made") == []
 
 
+@pytest.mark.slow
 def test_kill_at_any_line_of_spooling_leaves_a_whole_call_or_none(tmp_path: Path) -> None:
     """P1: kill -9 before each line leaves no half call, and does not block the next one."""
     other = replace(CALL, correlation_id="f" * 32)
@@ -157,6 +161,7 @@ def test_kill_at_any_line_of_spooling_leaves_a_whole_call_or_none(tmp_path: Path
     assert 0 < whole < len(killed), "killed before and after the call was whole"
 
 
+@pytest.mark.slow
 def test_kill_at_any_line_of_keeping_the_rest_loses_no_node(tmp_path: Path) -> None:
     """P1: the broker has node1 and node3; node2 stays in the spool in every case."""
     *killed, ended = left_by_each_kill(tmp_path, keeping_node2)
@@ -298,6 +303,21 @@ def test_unfinished_files_are_removed_after_an_hour(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [young]
 
 
+def test_a_call_is_as_old_as_its_generation_or_as_its_file(tmp_path: Path) -> None:
+    """A part of an old call is written again; a clock that was wrong has stamped the future."""
+    now = time.time_ns()
+    minute, hour = 60 * 10**9, 3600 * 10**9
+    rewritten = tmp_path / f"{now - minute:020d}-a.call"
+    future, nameless = tmp_path / f"{now + hour:020d}-b.call", tmp_path / "x.call"
+    for path in (rewritten, future, nameless):
+        path.touch()
+    for path in (future, nameless):
+        os.utime(path, ns=(now - minute, now - minute))
+    for path in (rewritten, future, nameless):
+        assert 60 <= spool.age(path) < 70, path
+    assert spool.age(tmp_path / "sent.call") == 0
+
+
 def test_a_call_spooled_by_an_earlier_version_is_read(tmp_path: Path) -> None:
     body = (
         b'{"kind": "resume", "cluster": "vespa", "nodes": "node[1-3]", "generation":'
@@ -306,3 +326,34 @@ def test_a_call_spooled_by_an_earlier_version_is_read(tmp_path: Path) -> None:
     )
     (tmp_path / "00000000000000000001-x.call").write_bytes(body)
     assert calls(tmp_path) == [CALL] == [call_from(CALL.to_json())]
+
+
+def test_a_relay_that_may_not_use_the_spool_names_key_and_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if only an unfinished file cannot be removed; calls are sent all the same."""
+    config = tmp_path / "lamplighter.toml"
+    config.write_text(
+        'cluster = "vespa"\n[broker]\nurl = "amqp://127.0.0.1:1/v"\n[hooks]\nspool = "spool"\n'
+    )
+    config.chmod(0o600)
+    settings = hook_settings(config)
+    sent: list[object] = []
+
+    def deliver(
+        _settings: object, _name: str, batches: Iterable[object], _: float
+    ) -> PublishResult:
+        sent.extend(batches)
+        return PublishResult(problem=None, lost=False)
+
+    monkeypatch.setattr(relay, "deliver", deliver)
+    (settings.spool / "1-x.partial").mkdir(parents=True)
+    os.utime(settings.spool / "1-x.partial", (time.time() - 3601,) * 2)
+    put(settings.spool)
+    problem = relay.sweep(settings)
+    assert len(sent) == 1
+    assert problem is not None
+    assert problem.startswith("hooks.spool: ")
+    assert str(settings.spool) in problem
+    monkeypatch.setattr(os, "listdir", Mock(side_effect=PermissionError(13, "Permission denied")))
+    assert "hooks.spool: Permission denied: " in (relay.sweep(settings) or "")

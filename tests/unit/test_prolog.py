@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import resource
-import signal
 import subprocess
 import tempfile
 from contextlib import ExitStack, suppress
@@ -16,8 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import producers
 from producers.settings import ConfigError
+from tests.testbed.prolog_scripts import NOBODY, Scripts
 from tests.testbed.waiting import until
 from workers.slurm.nodes import JobState, NodeState
 from workers.slurm.prolog_fifos import Arrival, PrologFifos
@@ -27,71 +26,14 @@ from workers.slurm.prolog_slots import default_slots, is_tuned
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SCRIPT = Path(producers.__file__).parent / "prolog.bash"
-# What 22.05 blocks in its scripts.
-BLOCKED = {
-    getattr(signal, f"SIG{name}")
-    for name in [
-        "HUP",
-        "INT",
-        "QUIT",
-        "ABRT",
-        "USR1",
-        "USR2",
-        "PIPE",
-        "ALRM",
-        "TERM",
-        "CHLD",
-        "TSTP",
-        "XCPU",
-    ]
-}
-JOB = {"SLURM_JOB_ID": "7", "SLURM_JOB_NODELIST": "node[1-3]"}
 # Far beyond what a script takes that waits for nothing, below the 2 s for which it waits for an answer.
 AT_ONCE = 1.5
-NOBODY = 65534
-
-
-class Scripts:
-    """Starts lamplighter-prolog as slurmctld does; as `user`, and with `limits` of setrlimit(2)."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.started: list[subprocess.Popen[bytes]] = []
-        self.user: int | None = None
-        self.limits: dict[int, int] = {}
-
-    def start(self, *arguments: str, **variables: str) -> subprocess.Popen[bytes]:
-        """Start one: with only SLURM_* variables, and signals blocked."""
-
-        def prepare() -> None:
-            signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED)
-            for kind, most in self.limits.items():
-                resource.setrlimit(kind, (most, most))
-
-        script = subprocess.Popen(
-            [SCRIPT, *arguments, self.folder],
-            env=JOB | variables,
-            preexec_fn=prepare,  # noqa: PLW1509
-            start_new_session=True,
-            user=self.user,
-        )
-        self.started.append(script)
-        return script
-
-    def give_away(self) -> None:
-        """Let the folder be another user's."""
-        for path in (self.folder, *self.folder.iterdir()):
-            os.chown(path, NOBODY, NOBODY)
 
 
 @pytest.fixture
 def scripts(run_dir: Path) -> Iterator[Scripts]:
-    running = Scripts(run_dir / "prolog")
-    yield running
-    for script in running.started:
-        script.kill()
-        script.wait()
+    with Scripts(run_dir / "prolog") as running:
+        yield running
 
 
 @pytest.fixture
@@ -114,6 +56,7 @@ def arrival(fifos: PrologFifos) -> Arrival:
     return one
 
 
+@pytest.mark.slow
 def test_it_waits_until_it_is_let_go(scripts: Scripts, fifos: PrologFifos) -> None:
     script = scripts.start()
     came = arrival(fifos)
@@ -126,6 +69,7 @@ def test_it_waits_until_it_is_let_go(scripts: Scripts, fifos: PrologFifos) -> No
     assert script.wait(10) == 0
 
 
+@pytest.mark.slow
 def test_it_goes_on_when_the_worker_says_nothing_for_longer_than_it_said(
     scripts: Scripts, fifos: PrologFifos
 ) -> None:
@@ -247,6 +191,7 @@ def test_root_releases_the_scripts_of_slurmuser(scripts: Scripts, fifos: PrologF
         assert script.wait(10) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("posix", [{}, {"POSIXLY_CORRECT": "1"}])
 @pytest.mark.parametrize(
     ("kind", "most"),
@@ -408,6 +353,13 @@ def test_the_glibc_setting_is_read_from_slurmctlds_environment(tmp_path: Path) -
     assert is_tuned(tmp_path) is True
     process(tmp_path, 3, "slurmctld", b"PATH=/bin")
     assert is_tuned(tmp_path) is False, "which of them is ours is not known"
+
+
+@pytest.mark.parametrize("libc", ["glibc 2.33", "glibc 2.28", "glibc 1.99", "musl 1.2.4", ""])
+def test_a_libc_that_does_not_know_the_setting_ignores_it(tmp_path: Path, libc: str) -> None:
+    process(tmp_path, 2, "slurmctld", CACHE)
+    assert is_tuned(tmp_path, libc) is False
+    assert is_tuned(tmp_path, "glibc 2.34") is True
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -105,6 +106,7 @@ def test_servers_live_from_creation_to_deletion() -> None:
     assert only_end == ((None, 200 * SECOND),)
 
 
+@pytest.mark.slow
 @given(st.lists(any_events, max_size=8), st.integers(0, 2**63 - 1))
 def test_for_any_events_spans_begin_before_they_end(events: list[RequestEvent], until: int) -> None:
     same = [replace(each, node="node1") for each in events]

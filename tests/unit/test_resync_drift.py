@@ -150,6 +150,17 @@ def test_no_repair_if_a_state_is_unknown() -> None:
         (ComparedNode(Power.ON, UP, ServerState.GONE), Drift.DEAD, RepairStep.RESUME),
         (ComparedNode(Power.ON, UP, ServerState.BROKEN), Drift.DEAD, RepairStep.RESUME),
         (ComparedNode(Power.POWERING_UP, UP, ServerState.BROKEN), Drift.DEAD, RepairStep.RESUME),
+        # its slurmd answers: a job may run on it, whatever Nova calls it
+        *(
+            (
+                ComparedNode(Power.ON, desired, ServerState.BROKEN, answers=True, frees=frees),
+                Drift.BROKEN,
+                RepairStep.REPORT,
+            )
+            for desired in (None, *Desired)
+            for frees in (False, True)
+        ),
+        (ComparedNode(Power.ON, UP, ServerState.OUT, answers=True), Drift.DEAD, RepairStep.RESUME),
         (ComparedNode(Power.ON, DOWN, ServerState.RUNNING), Drift.UNASKED, RepairStep.RESUME),
         (ComparedNode(Power.ON, None, ServerState.RUNNING), Drift.UNASKED, RepairStep.RESUME),
         # an operator has powered it off, and Slurm does not know

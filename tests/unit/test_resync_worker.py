@@ -202,6 +202,7 @@ def test_notices_are_limited_if_everything_drifts(bench: Bench) -> None:
     assert last.message == "30 more drifts"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["lamplighter: quota: none", "ResumeTimeout reached"])
 def test_node_that_failed_to_return_is_reported_once(bench: Bench, text: str) -> None:
     """Slurm lost its RESUME, or the resume-fail of the node failed."""

@@ -106,3 +106,23 @@ def test_jobs_are_listed_with_their_nodes_and_an_unreadable_job_list_is_an_error
     ]
     with pytest.raises(MalformedMessageError):
         nodes_with_jobs(states, [JobState(7, "RUNNING", "node[2-")])
+
+
+@pytest.mark.parametrize(
+    ("state", "answers"),
+    [
+        ("IDLE+CLOUD", True),
+        ("ALLOCATED+CLOUD+DRAIN", True),
+        ("MIXED+CLOUD+COMPLETING", True),
+        ("IDLE+CLOUD+NOT_RESPONDING", False),
+        ("DOWN+CLOUD", False),
+        ("DOWN+CLOUD+NOT_RESPONDING", False),
+        ("MIXED+CLOUD+NOT_RESPONDING+POWERING_UP", False),
+        ("IDLE+CLOUD+POWERED_DOWN", False),
+        ("FUTURE", False),
+    ],
+)
+def test_a_node_answers_only_if_it_is_powered_on_and_slurmctld_hears_its_slurmd(
+    state: str, *, answers: bool
+) -> None:
+    assert SlurmNode("node1", state).answers is answers

@@ -193,6 +193,7 @@ def test_after_a_stop_that_ends_in_error_the_server_still_runs_and_is_billed(clo
     cloud.time.pass_seconds(5)
     assert shown(server) == ("ERROR", None, True)
     assert cloud.compute.ledger.intervals(server.id)[0].off is None
+    assert len(cloud.compute.ledger.endless(server.id)) == 1
 
 
 def test_the_duration_of_a_fate_replaces_the_boot_time(cloud: Cloud) -> None:

@@ -13,6 +13,9 @@ from schemas.events import Cause, RequestEvent, Transition
 from schemas.snapshot import RESUME_TIMEOUT
 from tests.testbed.messages import MOMENT, command, event
 from workers.config.tables import SlurmSettings
+from workers.power.admit import UNCONFIRMED
+from workers.power.engine import HELD_LONG
+from workers.power.reception import HELD_ELSEWHERE, on_hold
 from workers.slurm.after_update import returns_at
 from workers.slurm.causes import CauseKind, kind_of, reason
 from workers.slurm.decide import RequestedState, Situation, waits_for_cloud
@@ -87,6 +90,7 @@ def test_only_ends_of_resumes_and_resume_fails_are_reported(
     assert (kinds != {UpdateKind.NOTHING}) is ((kind, transition) in reported)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cause", CAUSES)
 @pytest.mark.parametrize("failures", [0, 1, 5])
 def test_failure_powers_down_only_nodes_that_slurm_waits_for(cause: Cause, failures: int) -> None:
@@ -243,6 +247,15 @@ def test_only_nodes_that_we_took_out_return_to_service() -> None:
             # slurmctld was killed before it saved our reason
             lost = off and state.reason == RESUME_TIMEOUT
             assert kind is (UpdateKind.RETURN if lost else UpdateKind.NOTHING)
+
+
+@pytest.mark.parametrize(
+    "error", [HELD_ELSEWHERE.error, HELD_LONG.error, on_hold("disk").error, UNCONFIRMED]
+)
+def test_what_the_power_worker_itself_waits_for_is_no_outage_of_a_cloud(error: str) -> None:
+    """A node is given back for an outage: with a job that has begun, if it has registered meanwhile."""
+    assert not waits_for_cloud(event(Transition.PARKED, cause=Cause(error, "")))
+    assert kind_of(error) is CauseKind.TRANSIENT
 
 
 def test_node_waits_for_an_unavailable_cloud_but_not_if_it_is_busy() -> None:

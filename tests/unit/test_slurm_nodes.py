@@ -168,6 +168,7 @@ def test_readers_accept_any_output(text: str) -> None:
         power_saving_from(line.format(text) + "\n" + both, f"PartitionName={text}\n{text}", dict)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unit", [" Reason=", " [x@1]", "[", " [x@", "NodeName=a\n", MARK, "a,"])
 def test_readers_take_time_in_proportion_to_the_output(unit: str) -> None:
     """A quadratic reader would take minutes."""

@@ -87,3 +87,16 @@ def test_without_scontrol_no_answer_comes(session: ScontrolSession, run_dir: Pat
     (run_dir / "scontrol").unlink()
     session.ask("show node a")
     assert session.answer() is None
+
+
+def test_scontrol_is_replaced_after_some_time(session: ScontrolSession, run_dir: Path) -> None:
+    """After a step of the clock backwards, slurmctld would hide all changes from the old one."""
+    starts = run_dir / "scontrol.starts"
+    for _ in range(2):
+        answer(session, "show node node1")
+    assert len(starts.read_text().splitlines()) == 1
+    replaced = ScontrolSession(session._commands, lasts=0.0)
+    for _ in range(2):
+        answer(replaced, "show node node1")
+    replaced.close()
+    assert len(starts.read_text().splitlines()) == 3

@@ -118,6 +118,23 @@ BROKEN: dict[str, tuple[str, Callable[[Evidence], Evidence]]] = {
             ledger=(PoweredOn("node1", "s1", 104.0, 108.0),),
         ),
     ),
+    "a node powered off by a call after its resume that Nova never ended": (
+        violation.UNASKED,
+        lambda e: replace(
+            e,
+            ledger=(PoweredOn("node1", "s1", 90.0, 135.0),),
+            stuck=(("s1", 120.0), ("s2", 95.0), ("s1", 80.0)),
+        ),
+    ),
+    "a node powered off that was rebooted since the call that Nova never ended": (
+        violation.UNASKED,
+        lambda e: replace(
+            e,
+            ledger=(PoweredOn("node1", "s1", 90.0, 135.0),),
+            stuck=(("s1", 95.0),),
+            reboots=(("node1", 97.0),),
+        ),
+    ),
     "a node powered off on a look of the operator's": (
         violation.UNASKED,
         lambda e: replace(

@@ -94,10 +94,11 @@ def test_calls_and_starts_are_read_from_slurmctlds_log() -> None:
     log = (
         "[2026-11-29T15:11:06.663] POWER: power_save: pid 32017 suspending nodes node[1-2]\n"
         "[2026-11-29T15:11:06.699] POWER: power_save: pid 32018 waking nodes node47\n"
+        "[2026-11-29T15:11:06.700] POWER: power_save: suspending nodes node24\n"  # 24.11
         "[2026-11-29T15:11:07.803] slurmctld version 22.05.8 started on cluster testbed\n"
     )
-    assert [node for node, _ in suspending(log)] == ["node1", "node2"]
-    [(_, called), _], [started] = suspending(log), ctld_starts(log)
+    assert [node for node, _ in suspending(log)] == ["node1", "node2", "node24"]
+    [(_, called), *_], [started] = suspending(log), ctld_starts(log)
     assert 1.1 < started - called < 1.2
 
 

@@ -96,3 +96,12 @@ def test_nothing_else_passes_as_a_forgotten_call(name: str) -> None:
     verdict = check(OURS[name](FORGOT))
     assert violation.ENDED_JOB in {one.promise for one in verdict.violations}
     assert violation.FORGOTTEN not in {one.promise for one in verdict.slurms_own}
+
+
+def test_a_slurmctld_that_crashed_has_forgotten_the_same_as_one_that_was_killed() -> None:
+    crashed = replace(
+        FORGOT, injected=(*GOOD.injected, Injected("slurmctld", "crash", 125.1, 125.1))
+    )
+    verdict = check(crashed)
+    assert not verdict.violations
+    assert [one.promise for one in verdict.slurms_own] == [violation.FORGOTTEN]

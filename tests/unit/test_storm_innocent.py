@@ -10,6 +10,7 @@ import pytest
 
 from storm.checker import check
 from storm.evidence import (
+    BatchJob,
     Command,
     Evidence,
     HookCall,
@@ -61,6 +62,28 @@ ALLOWED: dict[str, Callable[[Evidence], Evidence]] = {
         e,
         ledger=(PoweredOn("node1", "s1", 104.0, 135.0),),
         commands=(Command(("nodes", "retire", "node1", "--yes"), 133.0, 136.0),),
+    ),
+    "a heterogeneous job whose parts ran on one node": lambda e: replace(
+        e,
+        batch=(BatchJob(("7",), 2, 100.0, 2),),
+        beats=(*e.beats, replace(e.beats[0], began=110.1)),
+    ),
+    "a server that failed at its reboot": lambda e: replace(
+        e,
+        ledger=(PoweredOn("node1", "s1", 90.0, 135.0), PoweredOn("node1", "s2", 136.0, 142.0)),
+        reboots=(("node1", 133.0),),
+        injected=(*e.injected, Injected("work", "error", 132.0, 134.0)),
+    ),
+    "a server that was adopted while it was on": lambda e: replace(
+        e,
+        steps=(
+            *e.steps,
+            step("r3", "accepted", 120.0, kind="adopt", origin="operator"),
+            step("r3", "completed", 121.0, kind="adopt", server="s1"),
+        ),
+    ),
+    "a server that was going off when it was resumed, by a call that Nova never ended": lambda e: (
+        replace(e, ledger=(PoweredOn("node1", "s1", 90.0, 135.0),), stuck=(("s1", 95.0),))
     ),
     "a server that the operator asked to power off": lambda e: replace(
         e,

@@ -20,13 +20,20 @@ PASSING = (
 TABLE = [(error, cause) for error, causes in EXPLAINED.items() for cause in causes]
 
 
-@pytest.mark.parametrize(("error", "cause"), TABLE)
-def test_a_permanent_no_is_explained_by_its_fault_and_by_no_other(error: str, cause: Cause) -> None:
-    planned = {
+@pytest.fixture(scope="module")
+def planned() -> set[tuple[str, str]]:
+    """Kind and target of each fault that a long storm plans."""
+    return {
         (fault.kind, fault.target)
         for brokers, store in ((1, "sqlite"), (3, "postgresql"))
         for fault in storm(3, 20_000, brokers, store, 51).faults
     }
+
+
+@pytest.mark.parametrize(("error", "cause"), TABLE)
+def test_a_permanent_no_is_explained_by_its_fault_and_by_no_other(
+    error: str, cause: Cause, planned: set[tuple[str, str]]
+) -> None:
     assert (cause.kind, cause.target) in planned
     letter = DeadLetter("node1", error, "no", 5000.0)
     assert not objection(letter, [Injected(cause.kind, cause.target, 4990.0, 4995.0)])

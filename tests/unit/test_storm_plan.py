@@ -30,8 +30,10 @@ def test_a_het_job_is_torn_apart_if_one_part_waits_and_another_has_ended() -> No
     lines = (
         "302+0 PENDING\n302+1 COMPLETED\n400+0 PENDING\n400+1 PENDING\n"
         "401+0 COMPLETED\n401+1 COMPLETED\n500 PENDING\n501_2 COMPLETED\n501_3 PENDING\n"
+        "600+0 PENDING\n601+0 PENDING\n601+1 FAILED\n602+0 PENDING\n602+1 CONFIGURING\n"
+        "603+0 RUNNING\n"
     )
-    assert half_ended(lines) == ["302"]
+    assert half_ended(lines) == ["302", "600", "601"]
 
 
 def test_a_job_after_the_storm_proves_something_when_all_its_nodes_show_its_end() -> None:

@@ -17,6 +17,7 @@ from tests.testbed.opus import PATH, Opus
 ANSWERS = json.loads((Path(__file__).parents[1] / "testbed" / "opus_answers.json").read_text())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("before", sorted({answer[0] for answer in ANSWERS}))
 def test_each_answer_is_the_recorded_one(before: str) -> None:
     with Opus() as opus:

@@ -84,7 +84,7 @@ def left_after_revoking(http: Http) -> str:
         ),
         Keystone(cloud, http),
         http,
-        Stored(),  # type: ignore[arg-type] # it uses `revoke` alone
+        Stored,  # type: ignore[arg-type] # it uses `revoke` alone
     )
     (left,) = login.revoke([])
     return left

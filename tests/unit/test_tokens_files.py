@@ -11,9 +11,36 @@ from pathlib import Path
 import pytest
 
 from producers.settings import ConfigError
+from workers.config.settings import load
+from workers.store.database import open_store
 from workers.tokens.errors import SourceError
 from workers.tokens.secret import SecretCommand, SecretFile, read_secret, secret_of
+from workers.tokens.service import make_sources
 from workers.tokens.vault_key import load_keys
+
+CLOUDS = """\
+cluster = "test"
+[broker]
+url = "amqp://u@127.0.0.1/v"
+[hooks]
+spool = "spool"
+state = "state"
+[tokens]
+key_file = "token.key"
+[clouds.person]
+auth_url = "http://127.0.0.1:9/v3"
+project_id = "p"
+[clouds.person.source]
+type = "oidc_refresh_token"
+token_endpoint = "http://127.0.0.1:9/token"
+refresh_token_file = "refresh"
+[clouds.robot]
+auth_url = "http://127.0.0.1:9/v3"
+[clouds.robot.source]
+type = "application_credential"
+id = "1"
+secret_command = ["echo", "secret"]
+"""
 
 
 def put(path: Path, text: str, mode: int = 0o600) -> Path:
@@ -97,6 +124,29 @@ def test_key_file_that_cannot_be_created_is_reported(tmp_path: Path) -> None:
         load_keys(tmp_path / "missing" / "token.key")
 
 
+@pytest.mark.parametrize("content", [b"too short", b"", b"\xff"])
+def test_an_unusable_key_file_stops_no_cloud_that_needs_none(
+    tmp_path: Path, content: bytes
+) -> None:
+    key = tmp_path / "token.key"
+    key.write_bytes(content)
+    key.chmod(0o600)
+    put(tmp_path / "refresh", "token")
+    config = put(tmp_path / "lamplighter.toml", CLOUDS)
+    store = open_store(f"sqlite:///{tmp_path / 'state.db'}", "state")
+    sources = make_sources(load(config), store, "me")
+    for _ in range(2):
+        with pytest.raises(SourceError, match=r"tokens\.key_file: .*token\.key") as caught:
+            sources["person"].fetch()
+        assert (caught.value.error, bool(caught.value.remedy)) == ("misconfigured", True)
+        with pytest.raises(SourceError, match="does not respond"):
+            sources["robot"].fetch()
+    put(key, base64.b64encode(b"x" * 32).decode())
+    with pytest.raises(SourceError, match="does not respond"):
+        sources["person"].fetch()
+    store.dispose()
+
+
 def test_systemd_credential_may_be_readable_by_its_group_but_not_by_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -147,6 +197,17 @@ def test_failed_command_is_reported_without_its_output(
     assert (error.error, error.permanent) == ("command_failed", False)
     assert error.remedy is not None
     assert "swordfish" not in f"{error!r}{error}{error.remedy}"
+
+
+@pytest.mark.parametrize("mode", [0o757, 0o775])
+def test_a_program_that_others_can_change_is_not_run(tmp_path: Path, mode: int) -> None:
+    """It would see whatever the token service sees."""
+    program = put(tmp_path / "print-secret", "#!/bin/sh\necho swordfish\n", mode)
+    with pytest.raises(SourceError, match=f"mode {mode:04o}.*chmod go-w") as caught:
+        SecretCommand((str(program),)).read()
+    assert str(program) in caught.value.message
+    program.chmod(0o755)
+    assert SecretCommand((str(program),)).read() == "swordfish"
 
 
 def test_fingerprint_of_a_command_changes_every_hour() -> None:

@@ -234,6 +234,7 @@ def test_unused_token_is_not_renewed(bench: Bench) -> None:
     assert bench.source.fetches == 2, "only the used token has a successor"
 
 
+@pytest.mark.slow
 def test_day_costs_one_login_per_token_life_for_any_number_of_workers() -> None:
     """A worker requests a token when its hold has ended, and never waits or fails."""
     logins = {}

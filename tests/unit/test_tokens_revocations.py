@@ -152,6 +152,7 @@ class Service:
         return isinstance(answer, TokenRefusal) and answer.error == "revoked" and answer.permanent
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_same_secret_logs_in_never_again(
     provider: Provider,

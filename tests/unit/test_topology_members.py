@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from ops.site.held import HeldQueue
 from ops.site.topology_check import _members
 
 NODES = ("rabbit@a", "rabbit@b", "rabbit@c")
@@ -35,9 +36,9 @@ def test_members_and_quorum(
     nodes: tuple[str, ...],
     found: list[str],
 ) -> None:
-    queue = {"name": "power.resume", "members": members}
-    if online is not None:
-        queue["online"] = online
+    queue = HeldQueue(
+        "power.resume", True, {}, members=[*members], online=None if online is None else [*online]
+    )
     lines = list(_members(queue, nodes))
     assert len(lines) == len(found)
     for line, words in zip(lines, found, strict=True):

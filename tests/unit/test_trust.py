@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import re
 import resource
+import shutil
 import subprocess
 import sys
 from contextlib import nullcontext
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING
 
 import pytest
@@ -25,6 +27,7 @@ from producers.privacy import keep_private
 from producers.settings import ConfigError, hook_settings, read_toml
 from producers.trust import UntrustedFileError, read_trusted, resolved
 from schemas.roles import Role
+from workers.audit.heads import Head, export_head
 from workers.audit.signing import load_signer, load_trusted
 from workers.clouds import client
 from workers.clouds.actions import CREATE
@@ -35,10 +38,10 @@ from workers.config.groups import ServerTemplate
 from workers.config.settings import load
 from workers.config.tables import MetricsSettings
 from workers.config.yaml_file import read_yaml
-from workers.process.foreign import bounded_session
 from workers.process.metrics_endpoint import endpoint_address
 from workers.tokens.errors import SourceError
 from workers.tokens.secret import SecretFile
+from workers.tokens.transport import Http
 from workers.tokens.vault_key import load_keys
 
 if TYPE_CHECKING:
@@ -233,8 +236,8 @@ def test_each_setting_with_an_address_is_checked(
 
 @pytest.mark.parametrize("listen", ["0.0.0.0:9464", "[::]:9464", "10.1.2.3:9464"])
 def test_metrics_for_other_hosts_need_insecure_by_name(listen: str) -> None:
-    with pytest.raises(ConfigError, match="insecure = true"):
-        endpoint_address(MetricsSettings(listen=listen), "power", {})
+    with pytest.raises(ValueError, match="insecure = true"):
+        MetricsSettings(listen=listen)
     with pytest.raises(ConfigError, match="insecure = true"):
         endpoint_address(MetricsSettings(), "power", {"LAMPLIGHTER_METRICS": listen})
     assert endpoint_address(MetricsSettings(listen=listen, insecure=True), "power", {})
@@ -278,11 +281,11 @@ def of_one_file(path: Path) -> BrokerUsers:
 
 # How each file that a setting names is read; SECRET ones, root may read whoever owns them.
 PLAIN: dict[str, Callable[[Path], object]] = {
-    "user_data_file": lambda path: client._user_data(
+    "user_data_file": lambda path: client.user_data_of(
         Call(CREATE, "", "node1", "group"),
         ServerTemplate(image="i", flavor="f", networks=("n",), user_data_file=path),
     ),
-    "ca_file": lambda path: bounded_session(path, 1.0),
+    "ca_file": lambda path: Http(path).get("https://127.0.0.1:1/v3"),
     "broker.ca_file": lambda path: amqp._tls(BrokerSettings(("amqps://h/",), ca_file=path)),
     "the audit's public key": lambda path: load_trusted([path]),
     "clouds_yaml": lambda path: read_yaml(path, Struct),
@@ -321,11 +324,47 @@ def test_a_file_that_others_control_or_that_never_ends_is_refused(
     assert refused.match(f"{re.escape(str(path))}|{re.escape(str(path.parent))}/users/")
 
 
+def test_a_pipe_that_nobody_reads_holds_up_no_worker_that_writes(tmp_path: Path) -> None:
+    path, refused = tmp_path / "heads", []
+    os.mkfifo(path, 0o600)
+
+    def write() -> None:
+        with pytest.raises(ConfigError, match=r"audit\.heads_file: .*heads") as caught:
+            export_head(path, Head(1, "", "", {}))
+        refused.append(caught.value)
+
+    writer = Thread(target=write, daemon=True)
+    writer.start()
+    writer.join(10)
+    assert refused
+
+
+@pytest.mark.parametrize("name", PLAIN | SECRET)
+def test_a_file_that_anybody_can_replace_by_another_one_is_refused(
+    tmp_path: Path, name: str
+) -> None:
+    """Where the file is, and where a link to it is; a folder with the sticky bit, as /tmp, is no danger."""
+    inner, outer = tmp_path / "inner", tmp_path / "outer"
+    inner.mkdir()
+    outer.mkdir()
+    put(inner / "file", "text")
+    (outer / "file").symlink_to(inner / "file")
+    for folder, file in ((inner, inner), (inner, outer), (outer, outer)):
+        folder.chmod(0o777)
+        with pytest.raises(
+            (ConfigError, SourceError, BadTemplateError), match="anybody can change"
+        ):
+            (PLAIN | SECRET)[name](file / "file")
+        folder.chmod(0o1777)
+        shutil.rmtree(file / "users", ignore_errors=True)
+    assert read_trusted(outer / "file", private=True) == "text"
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
 @pytest.mark.parametrize("name", PLAIN)
 def test_a_file_of_another_user_is_refused(tmp_path: Path, name: str) -> None:
     path = put(tmp_path / "file", "text", 0o644, NOBODY)
-    with pytest.raises((ConfigError, BadTemplateError), match="run chown"):
+    with pytest.raises((ConfigError, SourceError, BadTemplateError), match="run chown"):
         PLAIN[name](path)
 
 
@@ -425,3 +464,17 @@ def test_an_operator_is_who_logged_in(
     if sudo is not None:
         monkeypatch.setenv("SUDO_USER", sudo)
     assert session.operator() == name
+
+
+@pytest.mark.parametrize("mapped", ["0 1000 1", "0 0 1", "1000 1000 1\n0 100000 65536"])
+@pytest.mark.parametrize("uid", [0, NOBODY])
+def test_nobody_becomes_another_operator_in_a_user_namespace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mapped: str, uid: int
+) -> None:
+    """There, with `unshare --user`, anybody is root or any user, with a login that means nothing."""
+    monkeypatch.setattr(os, "getuid", lambda: uid)
+    monkeypatch.setenv("SUDO_USER", "alice")
+    monkeypatch.setattr(session, "_USER_MAP", put(tmp_path / "uid_map", f"{mapped}\n"))
+    for login in (None, "bob"):
+        monkeypatch.setattr(session, "_login_user", lambda login=login: login)
+        assert session.operator() == f"{user_name(uid)} (in a user namespace)"

@@ -55,7 +55,9 @@ def main(settings: Settings) -> int:
         run.registry.register(InstallationMetrics(settings, run.store))
         engine = _open(run)
         if engine is not None:
-            Consumer(run, engine, HeadPublisher(run, engine)).run()
+            heads = HeadPublisher(run, engine)
+            run.trouble = lambda: heads.trouble
+            Consumer(run, engine, heads).run()
             engine.dispose()
     return 0
 

@@ -91,7 +91,9 @@ def export_head(path: Path, head: Head) -> None:
         ConfigError: the file cannot be written.
     """
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        # a pipe that nobody reads would hold up the recording of events
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC
+        descriptor = os.open(path, flags, 0o644)
         try:
             os.write(descriptor, f"{head.to_json()}\n".encode())
             os.fsync(descriptor)

@@ -23,6 +23,7 @@ from workers.errors import BrokerError, NoQuorumError
 from workers.resync.drift import Drift
 from workers.store import overview, snapshots
 from workers.store.database import STORE_ERRORS, reading
+from workers.store.heartbeats import heartbeats
 from workers.store.overview import NodePower
 from workers.store.power_state import PowerState
 
@@ -33,12 +34,14 @@ _DESCRIPTIONS = {
     "readable": "Whether the broker or the store can be read.",
     "queue_messages": "Messages ready in a queue.",
     "queue_consumers": "Consumers of a queue.",
+    "queues_missing": "Queues that do not exist: what is meant for them takes no effect.",
     "dead_letters": "Dead letters that wait for an operator.",
     "nodes": "Nodes by power state; failed: not as wanted, and no request is open.",
     "open_request_age_max_seconds": "Age of the oldest request without an outcome; 0 if there is none.",
     "requests_open": "Accepted requests without an outcome.",
     "refresh_token_left_seconds": "Time until a cloud's refresh token expires, unless it is used.",
     "drifts": "Nodes and servers that differ from what Slurm wants, by kind.",
+    "worker_problems": "Workers of a kind with a problem, or silent; lamplighter status has the words.",
     "snapshot_age_seconds": "Age of the latest snapshot of Slurm's nodes; absent if there is none.",
 }
 # By the values of a gauge's labels.
@@ -74,10 +77,12 @@ class InstallationMetrics(Collector):
             raise NoQuorumError("the counts of the queues are not known")
         ready: _Values = {(q.name,): q.ready for q in depths if q.ready is not None}
         consumers: _Values = {(q.name,): q.consumers for q in depths if q.consumers is not None}
+        missing = sum(q.ready is None for q in depths)
         letters = ready.get((DEAD_LETTER_QUEUE,))
         return [
             _gauge("queue_messages", ready, "queue"),
             _gauge("queue_consumers", consumers, "queue"),
+            _gauge("queues_missing", _single(missing)),
             _gauge("dead_letters", _single(letters)),
         ]
 
@@ -89,8 +94,11 @@ class InstallationMetrics(Collector):
             expiries = overview.refresh_token_expiries(connection)
             drifts = overview.drift_counts(connection, cluster)
             snapshot = snapshots.snapshot_age(connection, cluster)
+            beats = heartbeats(connection, cluster)
         oldest = (now - open_requests[0].generation) / _NS if open_requests else 0.0
         left: _Values = {(cloud,): (end - now) / _NS for cloud, end in sorted(expiries.items())}
+        troubled = Counter(one.role for one in beats if one.has_problem or one.is_silent(now))
+        problems: _Values = {(role,): troubled[role] for role in {one.role for one in beats}}
         kinds: _Values = {(kind,): drifts.get(kind, 0) for kind in Drift if kind is not Drift.NONE}
         return [
             _gauge("nodes", self._node_counts(nodes), "group", "state"),
@@ -98,6 +106,7 @@ class InstallationMetrics(Collector):
             _gauge("requests_open", _single(len(open_requests))),
             _gauge("refresh_token_left_seconds", left, "cloud"),
             _gauge("drifts", kinds, "kind"),
+            _gauge("worker_problems", problems, "worker"),
             _gauge("snapshot_age_seconds", _single(None if snapshot is None else snapshot.age)),
         ]
 

@@ -6,7 +6,7 @@ publishing: the channel of a session that publishes; a spoiled one is replaced.
 consumers: the consumers of a session; a cancelled one is renewed.
 subscription: one consumer as a state machine.
 backoff: waits between attempts.
-delivery: a message received.
+delivery: a message received; what its headers say of earlier attempts.
 batches: collects deliveries into batches.
 silence: leaves a broker that hangs.
 blocking: a short connection, and the mapping of pika's errors to ours.

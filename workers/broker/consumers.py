@@ -49,6 +49,7 @@ class Consumers:
         self._subscriptions = {queue: Subscription(queue) for queue in queues}
         self._backoffs = {queue: Backoff() for queue in queues}
         self._asked = dict.fromkeys(queues, time.monotonic())
+        self._requested: list[str] = []  # consumers that the broker has yet to confirm, in order
         self._log = structlog.get_logger()
         channel.add_on_cancel_callback(lambda frame: self._cancelled(frame.method.consumer_tag))
 
@@ -65,6 +66,11 @@ class Consumers:
         return [
             s.queue for s in found if not (s.is_lost or _done(s)) and self._asked[s.queue] < late
         ]
+
+    @property
+    def awaited(self) -> str | None:
+        """The queue whose consumer the broker is to confirm next, if it is still to confirm one."""
+        return next(iter(self._requested), None)
 
     @property
     def all_consumed(self) -> bool:
@@ -107,11 +113,14 @@ class Consumers:
             return
 
         def opened(probe: Any) -> None:  # noqa: ANN401 - pika has no types
+            if not self._channel.is_open:
+                return  # the connection is closing, and its channels with it
             probe.add_on_close_callback(closed)
             probe.queue_declare(queue, passive=True, callback=lambda _frame: found(probe))
 
         def found(probe: Any) -> None:  # noqa: ANN401 - pika has no types
-            probe.close()
+            if self._channel.is_open and probe.is_open:
+                probe.close()
             self._signal(queue, Signal.FOUND)
 
         def closed(_probe: object, error: BaseException) -> None:
@@ -122,6 +131,7 @@ class Consumers:
 
     def _consume(self, queue: str) -> None:
         tag, no_ack = self._subscriptions[queue].tag, queue == REPLY_TO
+        self._requested.append(queue)
         if not no_ack:
             self._channel.basic_qos(prefetch_count=self._queues[queue])
         self._channel.basic_consume(
@@ -133,6 +143,7 @@ class Consumers:
         )
 
     def _consumed(self, queue: str, tag: str) -> None:
+        self._requested.remove(queue)
         subscription = self._subscriptions[queue]
         if subscription.tag == tag:
             if subscription.is_lost:

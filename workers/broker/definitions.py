@@ -121,6 +121,15 @@ def _ctl(*words: str) -> str:
     return shlex.join(("rabbitmqctl", *words))
 
 
-def _hash(password: str) -> str:
-    salt = secrets.token_bytes(4)
+def is_hash_of(hashed: str, password: str) -> bool:
+    """Whether RabbitMQ's hash of a password, with its salt in front, is of this one."""
+    try:
+        salt = base64.b64decode(hashed, validate=True)[:4]
+    except ValueError:
+        return False
+    return _hash(password, salt) == hashed
+
+
+def _hash(password: str, salt: bytes | None = None) -> str:
+    salt = secrets.token_bytes(4) if salt is None else salt
     return base64.b64encode(salt + hashlib.sha256(salt + password.encode()).digest()).decode()

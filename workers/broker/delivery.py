@@ -1,11 +1,20 @@
-"""A message received from the broker."""
+"""A message received from the broker, and what its headers say of earlier attempts. Pure."""
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from schemas import headers
 from schemas.envelope import Envelope, parse
 from schemas.errors import MalformedMessageError
+from schemas.events import Cause
+from workers.broker.failure_headers import with_failure
+
+# All headers together must fit into one frame of 128 KiB, or the broker closes the connection.
+_LONGEST_ERRORS = 65_536
+# More than any request needs; and it fits the stores' column for rounds.
+_MOST = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,3 +51,54 @@ class Delivery:
         if isinstance(self.content, MalformedMessageError):
             raise self.content
         return self.content or parse(self.body)
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryHistory:
+    """What a delivery's headers say: failed attempts, the round, how often it was parked."""
+
+    attempt: int = 0
+    round: int = 1
+    parked: int = 0
+    errors: tuple[Mapping[str, Any], ...] = ()
+
+    def failed(self, cause: Cause, now: int) -> "DeliveryHistory":
+        """The history after one more failed attempt; `now` in ns since the epoch."""
+        errors = with_failure(self.errors, self.attempt + 1, cause, now)
+        return replace(self, attempt=self.attempt + 1, errors=errors)
+
+    def to_headers(self) -> dict[str, str | int]:
+        """As message headers."""
+        return {
+            headers.ATTEMPT: self.attempt,
+            headers.ROUND: self.round,
+            headers.PARKED: self.parked,
+            headers.ERRORS: json.dumps(self.errors, separators=(",", ":")),
+        }
+
+
+def history_from(raw: Mapping[str, Any]) -> DeliveryHistory:
+    """Read the headers; a missing or odd one counts as never set."""
+
+    def number(name: str, default: int) -> int:
+        value = raw.get(name)
+        if isinstance(value, bool) or not isinstance(value, int):
+            return default  # for Python, a bool is an int
+        return value if default <= value <= _MOST else default
+
+    return DeliveryHistory(
+        attempt=number(headers.ATTEMPT, 0),
+        round=number(headers.ROUND, 1),
+        parked=number(headers.PARKED, 0),
+        errors=_errors(raw.get(headers.ERRORS)),
+    )
+
+
+def _errors(text: object) -> tuple[Mapping[str, Any], ...]:
+    if not isinstance(text, str) or len(text) > _LONGEST_ERRORS:
+        return ()
+    try:
+        errors = json.loads(text)
+    except (ValueError, RecursionError):
+        return ()
+    return tuple(e for e in errors if isinstance(e, dict)) if isinstance(errors, list) else ()

@@ -16,11 +16,7 @@ from typing import Any
 
 import pika
 import structlog
-from pika.exceptions import (
-    AMQPError,
-    ChannelClosedByBroker,
-    ConnectionClosedByClient,
-)
+from pika.exceptions import AMQPError, ChannelClosedByBroker, ConnectionClosedByClient
 
 from producers.amqp import ConnectionParameters
 from producers.message import Message
@@ -28,9 +24,10 @@ from producers.settings import ConfigError
 from workers.broker.backoff import Backoff
 from workers.broker.blocking import connection_error
 from workers.broker.delivery import Delivery
-from workers.broker.session import NO_QUORUM, BrokerSession
+from workers.broker.depths import QueueDepth
+from workers.broker.session import BrokerSession, no_quorum
 from workers.broker.silence import leave_if_silent
-from workers.errors import BrokerAwayError, BrokerError, NoQuorumError
+from workers.errors import BrokerAwayError, BrokerError
 
 _LOOK_SECONDS = 0.05
 # A link that lacks a right works until its next message needs it.
@@ -65,8 +62,9 @@ class Link:
         self._connection: Any = None
         self._session: BrokerSession | None = None
         self._calls: list[Callable[[BrokerSession], None]] = []
-        self._count = 0
-        self._count_up = 0
+        self._count = self._count_up = 0
+        # for which the last connection waited as it ended: RabbitMQ 3.10 closes it if a queue's node is away
+        self._awaited = "its queues"
         self._address = 0
         self._tried: Any = None  # the parameters of this connection
         self._closed_by_us = False
@@ -108,16 +106,18 @@ class Link:
 
         Raises:
             NoQuorumError: there is a connection, and a queue does not answer.
+            NotDeclaredError: a queue does not exist.
             BrokerError: the broker is away, or refuses.
         """
         until = time.monotonic() + timeout
         while (session := self._session) is None or not session.is_consuming:
-            if self._refusal is not None:
-                raise self._refusal
-            if time.monotonic() > until or self.unanswered:
+            error = self._refusal or (session.failure if session else None)
+            if error is not None:
+                raise error
+            if time.monotonic() > until:
                 if self._count_up:
-                    raise NoQuorumError(f"the broker does not answer for its queues: {NO_QUORUM}")
-                raise BrokerAwayError(self.problem or f"no connection within {timeout:g} s")
+                    raise no_quorum(self._awaited)
+                raise BrokerAwayError(self._failure or f"no connection within {timeout:g} s")
             time.sleep(_LOOK_SECONDS)
 
     @property
@@ -131,11 +131,7 @@ class Link:
         """Why the link consumes nothing, or not all of its queues; None if there is no problem."""
         session = self._session
         if session is None or session.consumers is None:
-            return (
-                f"waits for the broker: {self._failure}"
-                if self._failure
-                else "waits for the broker"
-            )
+            return f"waits for the broker{f': {self._failure}' if self._failure else ''}"
         return "; ".join(session.problems()) or None
 
     def publish(self, message: Message) -> Future[None]:
@@ -143,13 +139,27 @@ class Link:
 
         The future raises BrokerAwayError, UnroutableError or RefusedError.
         """
-        future: Future[None] = Future()
+        future: Future[None] = self._future()
+        self._call(lambda session: session.publish(message, self._user, future))
+        return future
+
+    def count(self, queue: str) -> Future[QueueDepth]:
+        """The queue's counts now; the future is done after the deliveries that were sent before.
+
+        The future raises BrokerAwayError.
+        """
+        future: Future[QueueDepth] = self._future()
+        self._call(lambda session: session.count(queue, future))
+        return future
+
+    def _future(self) -> Future[Any]:
+        """One that ends with the session at the latest."""
+        future: Future[Any] = Future()
         with self._lock:
             if self._session is None:
                 future.set_exception(BrokerAwayError("not connected to the broker"))
             else:
                 self._session.pending.add(future)
-        self._call(lambda session: session.publish(message, self._user, future))
         return future
 
     def ack(self, deliveries: Sequence[Delivery]) -> None:
@@ -196,7 +206,8 @@ class Link:
             except (AMQPError, OSError, ConfigError) as error:
                 self._failed(error)
             except Exception:  # noqa: BLE001 - a handler's must not end the link
-                self._log.exception("link_failed")
+                if not self._stopping.is_set():  # then pika asserts, if the peer ends the handshake
+                    self._log.exception("link_failed")
             finally:
                 self._disconnected()
             if not self._closed_by_us:
@@ -257,8 +268,7 @@ class Link:
         self._close()
 
     def _close(self) -> None:
-        connection = self._connection
-        if connection is None:
+        if (connection := self._connection) is None:
             return
         if connection.is_closed:
             connection.ioloop.stop()
@@ -286,4 +296,5 @@ class Link:
             self._calls = []
         if session is not None:
             connection.ioloop.close()
+            self._awaited = (session.consumers and session.consumers.awaited) or self._awaited
             session.close()

@@ -87,6 +87,8 @@ class PublishingChannel:
         self._waiting.clear()
 
     def _ready(self) -> None:
+        if not self._channel.is_open:
+            return  # the connection is closing; `fail` settles what waits
         self._is_ready = True
         self._on_ready()
         waiting, self._waiting = self._waiting, []

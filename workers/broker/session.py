@@ -8,11 +8,17 @@ from typing import Any
 from producers.message import Message
 from workers.broker.consumers import Consumers
 from workers.broker.delivery import Delivery
+from workers.broker.depths import QueueDepth
 from workers.broker.publishing import PublishingChannel
 from workers.broker.topology import REPLY_TO
-from workers.errors import BrokerAwayError
+from workers.errors import BrokerAwayError, BrokerError, NoQuorumError, NotDeclaredError
 
 NO_QUORUM = "it has no quorum: start the broker's other nodes"
+
+
+def no_quorum(queues: str) -> NoQuorumError:
+    """The error for queues of which the broker confirms no consumer."""
+    return NoQuorumError(f"the broker does not answer for {queues}: {NO_QUORUM}")
 
 
 class BrokerSession:
@@ -37,8 +43,8 @@ class BrokerSession:
         self._channel: Any = None
         self._on_lost: Callable[[BaseException], None] = lambda _error: None
         self._publishing: list[PublishingChannel] = []  # the last one is in use
-        # handed over by other threads (under the link's lock), not yet published
-        self.pending: set[Future[None]] = set()
+        # handed over by other threads (under the link's lock), not yet published or answered
+        self.pending: set[Future[Any]] = set()
 
     @property
     def is_open(self) -> bool:
@@ -49,6 +55,17 @@ class BrokerSession:
     def is_consuming(self) -> bool:
         """Whether the broker delivers all queues that the link wants."""
         return self.consumers is not None and self.consumers.all_consumed
+
+    @property
+    def failure(self) -> BrokerError | None:
+        """Why the broker does not deliver a queue; None if it may still answer."""
+        if self.consumers is None:
+            return None
+        if lost := self.consumers.lost:
+            return NotDeclaredError(f"no queue {', '.join(lost)}")
+        if silent := self.consumers.unanswered:
+            return no_quorum(", ".join(silent))
+        return None
 
     def problems(self) -> list[str]:
         """Why the broker accepts no messages now, and which queues it does not deliver."""
@@ -103,7 +120,7 @@ class BrokerSession:
         for publishing in self._publishing:
             publishing.fail()
         for future in self.pending:
-            future.set_exception(BrokerAwayError("the connection ended before the confirm"))
+            future.set_exception(BrokerAwayError("the connection ended before the broker's answer"))
         self.pending.clear()
 
     def ack(self, deliveries: Sequence[Delivery]) -> None:
@@ -113,6 +130,17 @@ class BrokerSession:
         for delivery in deliveries:
             if delivery.connection == self.number and delivery.queue != REPLY_TO:
                 self._channel.basic_ack(delivery.tag)
+
+    def count(self, queue: str, future: Future[QueueDepth]) -> None:
+        """Ask for the counts of a queue; the answer settles the future, which is in `pending`."""
+
+        def counted(frame: Any) -> None:  # noqa: ANN401 - pika has no types
+            self.pending.discard(future)
+            answer = frame.method
+            future.set_result(QueueDepth(queue, answer.message_count, answer.consumer_count))
+
+        if self.is_open and future in self.pending:
+            self._channel.queue_declare(queue, passive=True, callback=counted)
 
     def publish(self, message: Message, user: str, future: Future[None]) -> None:
         """Publish a message of `pending`; the confirm settles the future."""

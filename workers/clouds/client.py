@@ -6,9 +6,9 @@ call is still wanted.
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import chain
 from typing import Annotated
 from urllib.parse import quote
 
@@ -22,11 +22,13 @@ from workers.clouds import actions, images, nova_requests
 from workers.clouds.answers import Id, created_id, ready_id, time_of
 from workers.clouds.errors import BadTemplateError, CloudError, UnreadableAnswerError
 from workers.clouds.listing import page_from, server_from
-from workers.clouds.names import Names, Query, is_id
+from workers.clouds.names import Names, Query
 from workers.clouds.nova_requests import Call, Parts
 from workers.clouds.quota import Flavor, FlavorAnswer, Limits, LimitsAnswer
+from workers.clouds.servers import is_id, networks_of
 from workers.clouds.session import CloudSession, readable
-from workers.config.groups import CloudSettings, ServerTemplate
+from workers.clouds.template_check import PartProblem, part_problems
+from workers.config.groups import NETWORK_WORDS, CloudSettings, GroupSettings, ServerTemplate
 from workers.errors import LamplighterError
 from workers.process.foreign import read_json
 from workers.process.retry_after import http_date
@@ -37,7 +39,7 @@ _MOST_PAGES = 200
 _NOT_FOUND = 404
 # What Nova answers to the creation of a server from what is gone.
 _GONE = frozenset({400, _NOT_FOUND})
-_LOOK_UP_AGAIN = 600.0
+_LOOK_UP_AGAIN, _AFTER_FAILURE = 600.0, 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,7 @@ class Cloud:
         auth: gives tokens and the catalog.
         timeout: of one HTTP request, seconds.
         cluster: whose tags servers get.
-        templates: how servers are made, by group.
+        groups: the groups on this cloud, by name.
     """
 
     def __init__(
@@ -79,15 +81,16 @@ class Cloud:
         auth: BaseAuthPlugin,
         timeout: float,
         cluster: str = "",
-        templates: Mapping[str, ServerTemplate] | None = None,
+        groups: Mapping[str, GroupSettings] | None = None,
     ) -> None:
         self._cluster = cluster
-        self._templates = templates or {}
+        groups = groups or {}
+        self._templates = {name: one.server for name, one in groups.items() if one.server}
         self._session = CloudSession(settings, auth, timeout)
         self._names = Names(self._ask)
-        first = {one.networks[0] for one in self._templates.values() if one.networks}
-        self._first_networks = frozenset(filter(is_id, first))
-        # the ids of those networks, by the names that listings use; and when to look them up again
+        named = chain.from_iterable(map(networks_of, groups.values()))
+        self._networks_by_id = frozenset(name for name in named if name and is_id(name))
+        # those ids, by the names that listings use; and when to look them up again
         self._network_ids: dict[str, str] = {}
         self._next_look_up = 0.0
 
@@ -126,7 +129,7 @@ class Cloud:
         template = self._templates[call.group]
         if call.image is not None:
             template = msgspec.structs.replace(template, image=call.image)
-        user_data = _user_data(call, template)
+        user_data = user_data_of(call, template)
 
         def create(parts: Parts) -> requests.Response:
             request = nova_requests.create(call, self._cluster, template, parts, user_data)
@@ -184,7 +187,10 @@ class Cloud:
         raise UnreadableAnswerError(f"the listing does not end within {_MOST_PAGES} pages")
 
     def _with_network_ids(self, servers: Iterable[Server]) -> list[Server]:
-        """The servers; networks that templates name by id are given by id, not by name."""
+        """The servers; addresses on a network that a group names by id are there under the id, too.
+
+        Another group may name it by its name.
+        """
         self._look_up_networks()
         ids = self._network_ids
         if not ids:
@@ -192,25 +198,31 @@ class Cloud:
         return [
             replace(
                 server,
-                addresses=tuple(
-                    NetworkAddress(ids.get(network, network), address)
-                    for network, address in server.addresses
+                addresses=(
+                    *server.addresses,
+                    *(
+                        NetworkAddress(ids[network], address)
+                        for network, address in server.addresses
+                        if network in ids
+                    ),
                 ),
             )
             for server in servers
         ]
 
     def _look_up_networks(self) -> None:
-        unknown = self._first_networks.difference(self._network_ids.values())
+        unknown = self._networks_by_id.difference(self._network_ids.values())
         if not unknown or time.monotonic() < self._next_look_up:
             return
         self._next_look_up = time.monotonic() + _LOOK_UP_AGAIN
-        # without their names the addresses are chosen by the names of networks
-        with suppress(LamplighterError):
+        try:
             for network_id in unknown:
                 name = self._names.network_name(network_id)
                 if name is not None:
                     self._network_ids[name] = network_id
+        except LamplighterError:
+            # without their names the addresses are chosen by the names of networks
+            self._next_look_up = time.monotonic() + _AFTER_FAILURE
 
     def check(self, template: ServerTemplate) -> Flavor:
         """The flavor of a template whose parts the cloud has.
@@ -224,9 +236,13 @@ class Cloud:
             flavor = self._part("flavor", parts.flavor, "compute", f"/flavors/{parts.flavor}")
             self._part("image", parts.image, "image", f"/images/{parts.image}")
             for network in parts.networks:
-                if network not in nova_requests.WORDS:
+                if network not in NETWORK_WORDS:
                     self._part("network", network, "network", f"/networks/{network}")
             return read_json(flavor, FlavorAnswer).flavor
+
+    def part_problems(self, template: ServerTemplate) -> list[PartProblem]:
+        """What is wrong with the other parts that a template names; errors as `act`, but the cloud's."""
+        return list(part_problems(template, self._ask, self._session.project_id))
 
     def _part(self, kind: str, id_: str, service: str, path: str) -> bytes:
         try:
@@ -263,7 +279,8 @@ class Cloud:
             return server_from(response.content)
 
 
-def _user_data(call: Call, template: ServerTemplate) -> bytes | None:
+def user_data_of(call: Call, template: ServerTemplate) -> bytes | None:
+    """The content of a template's user data, without names filled in. BadTemplateError if it cannot be read."""
     path = template.user_data_file
     if path is None:
         return None

@@ -52,7 +52,7 @@ class NodeView:
         calls: the successful calls of this round, by action.
         deleted: how often this round has deleted each server, by id.
         waited: seconds from the last successful call, or from acceptance, to the listing's request.
-        ours: the ids of the servers that carry our tags, or that we created: they may be deleted.
+        ours: the ids of the servers that carry our tags: they may be deleted.
         own_id: of the server that was acted on last for the node; None if it is unknown.
         trouble: what was wrong with a server that this round has deleted.
         image_id: the image that this request has made, once it is ready.

@@ -13,8 +13,8 @@ from math import inf
 from typing import TypeAlias
 
 from workers.clouds.client import Cloud, Listing
-from workers.clouds.errors import Then, Verdict
-from workers.clouds.health import Health, RateLimiter
+from workers.clouds.errors import MISCONFIGURED, Then, Verdict
+from workers.clouds.health import BootPace, Health, RateLimiter
 from workers.clouds.nova_requests import Call
 from workers.clouds.servers import ServerView
 from workers.config.groups import CloudSettings
@@ -76,6 +76,7 @@ class CloudDriver:
         self.view = ServerView(cluster)
         self.health = Health()
         self.limiter = RateLimiter(settings.concurrency)
+        self.pace = BootPace()
         self.listing_now = False
         # whether the token service cannot be reached for this cloud
         self.tokens_away = False
@@ -105,6 +106,14 @@ class CloudDriver:
         if self.tokens_away:
             return "token_service_away"
         return self.health.away.error if self.health.away else None
+
+    @property
+    def trouble(self) -> str | None:
+        """What `lamplighter status` says of the cloud; None if it can be called and listed."""
+        cause = self.health.away
+        if cause is not None and cause.error == MISCONFIGURED and not self.tokens_away:
+            return f"{cause.error}: {cause.message}"
+        return self.away or ("calls fail" if self.health.actions_away else None)
 
     def close(self) -> None:
         """End the threads; wait for the calls under way."""

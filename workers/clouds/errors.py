@@ -10,6 +10,8 @@ from workers.errors import LamplighterError, TokenError, TokenRefusedError, Toke
 
 # The class of errors that the table does not know.
 UNKNOWN = "unknown"
+# The class of a cloud that cannot be reached for a setting of ours.
+MISCONFIGURED = "misconfigured"
 # What a gateway in front of the cloud answers when the cloud has not answered in time.
 _GATEWAYS = frozenset({408, 502, 504})
 _REST = 1.0
@@ -66,11 +68,29 @@ class CloudError(LamplighterError):
         return self.status is not None and self.status not in _GATEWAYS
 
 
+class NotWantedError(LamplighterError):
+    """The guard of a call refused it: the desired state moved on, or the lease is not ours.
+
+    Attributes:
+        earlier: tries of this call that were made before.
+        waits: why its requests must wait for a newer snapshot of Slurm, or None.
+    """
+
+    def __init__(self, why: str, earlier: int, waits: Cause | None = None) -> None:
+        super().__init__(why)
+        self.earlier = earlier
+        self.waits = waits
+
+
 class UnreadableAnswerError(CloudError):
     """A cloud answered, but not as its API says; the call may have taken effect."""
 
     def __init__(self, message: str) -> None:
         super().__init__(None, message)
+
+
+class CloudSettingError(LamplighterError):
+    """A setting of this cloud cannot be used now: nothing was sent. The text names it and the remedy."""
 
 
 class BadTemplateError(LamplighterError):
@@ -112,6 +132,7 @@ _BAD_TEMPLATE = "bad_template"
 _BY_KIND: tuple[tuple[type[LamplighterError], str, Then], ...] = (
     (TokenServiceAwayError, "token_service_away", Then.HOLD),
     (TokenError, "token", Then.PARK),
+    (CloudSettingError, MISCONFIGURED, Then.PARK),
     (BadTemplateError, _BAD_TEMPLATE, Then.REJECT),
     (ImageNotReadyError, "image_not_ready", Then.LOOK),
     (ImageLostError, "image_failed", Then.REJECT),
@@ -191,3 +212,12 @@ def rest_asked(error: BaseException) -> float:
     """Seconds that the cloud asks us to wait."""
     asked = error.retry_after if isinstance(error, CloudError) else None
     return min(asked or _REST, _LONGEST_REST)
+
+
+def may_take_effect(error: BaseException) -> bool:
+    """Whether a failed call, or an earlier try of it, may still take effect."""
+    if isinstance(error, NotWantedError):
+        return error.earlier > 0
+    if isinstance(error, CloudError):
+        return not error.answered
+    return not isinstance(error, LamplighterError)

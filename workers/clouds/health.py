@@ -1,4 +1,4 @@
-"""How well a cloud is, learned from its answers: whether it acts, has room, and how fast it may be called.
+"""How well a cloud is, learned from its answers: whether it acts, how fast it may be called and listed.
 
 No clock of its own, no I/O.
 
@@ -8,7 +8,7 @@ the node's own only when the cloud has acted for another node since; otherwise i
 """
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf
 
@@ -33,6 +33,16 @@ _LISTINGS = 0.25
 _CLIMB, _CREEP = 0.15, 0.02
 _NEAR = 0.85
 _LATELY = 1.0
+
+# The boots of a group that count, and how many are enough.
+_LAST, _ENOUGH = 10, 3
+# A boot is not expected before this part of the shortest, nor after this part of the longest.
+_FIRST, _LATEST = 0.95, 1.1
+# Intervals between two listings: at most, so that a boot that fails early is noticed; at least; and
+# how many of those saved may be spent later.
+_SELDOM, _OFTEN, _MOST_SAVED = 4.0, 0.25, 20.0
+# With more nodes pending, one of them is always about to be ready, and each listing is a long one.
+_MANY = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,3 +222,51 @@ class RateLimiter:
     def _forget(self, now: float) -> None:
         while self._answers and self._answers[0] < now - _LATELY:
             self._answers.popleft()
+
+
+@dataclass(slots=True)
+class BootPace:
+    """When to list a cloud on which nodes boot: seldom before a boot can be over, often about then.
+
+    A boot takes about as long as the last ones of its group. What is saved while it cannot be over yet
+    is spent when it is about to be: in all, a cloud is not listed more often than once an interval.
+    Times are in seconds.
+    """
+
+    _boots: dict[str, deque[float]] = field(default_factory=dict)
+    _saved: float = 0.0
+
+    def booted(self, group: str, took: float) -> None:
+        """A boot of this group was seen to be over, so long after its call was answered."""
+        self._boots.setdefault(group, deque(maxlen=_LAST)).append(took)
+
+    def left(self, group: str, age: float | None) -> float | None:
+        """Time until a boot of this group, of this age, may be over; None if that is not known.
+
+        `age` is None for a node that does not boot.
+        """
+        boots = self._boots.get(group, ())
+        if age is None or len(boots) < _ENOUGH or age > max(boots) * _LATEST:
+            return None
+        return max(0.0, min(boots) * _FIRST - age)
+
+    def next_in(self, pending: Sequence[tuple[str, float | None]], interval: float) -> float:
+        """Time until the next listing of a cloud, if one is made now.
+
+        `pending` has the group and the age of the boot of each node that is pending on the cloud;
+        `interval` is the usual time.
+        """
+        if len(pending) > _MANY:
+            return interval
+        wanted = inf
+        for group, age in pending:
+            left = self.left(group, age)
+            wanted = min(wanted, interval if left is None else max(left, _OFTEN * interval))
+            if wanted <= _OFTEN * interval:
+                break
+        wanted = interval if wanted == inf else min(wanted, _SELDOM * interval)
+        saved = self._saved + wanted / interval - 1
+        if saved < 0:
+            wanted, saved = interval, self._saved
+        self._saved = min(saved, _MOST_SAVED)
+        return wanted

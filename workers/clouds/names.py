@@ -1,7 +1,6 @@
 """A template's names of image, flavor and networks as ids, asked of the cloud and kept for a while."""
 
 import time
-import uuid
 from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Protocol, TypeAlias
 
@@ -9,8 +8,9 @@ import msgspec
 
 from workers.clouds.answers import Id
 from workers.clouds.errors import BadTemplateError, CloudError
-from workers.clouds.nova_requests import WORDS, Parts
-from workers.config.groups import ServerTemplate
+from workers.clouds.nova_requests import Parts
+from workers.clouds.servers import is_id
+from workers.config.groups import NETWORK_WORDS, ServerTemplate
 from workers.process.foreign import one_line, read_json
 
 _KEPT = 300.0
@@ -84,7 +84,7 @@ class Names:
             image=self._one("image", template.image, self._images),
             flavor=self._one("flavor", template.flavor, self._flavors),
             networks=tuple(
-                name if name in WORDS else self._one("network", name, self._networks)
+                name if name in NETWORK_WORDS else self._one("network", name, self._networks)
                 for name in template.networks
             ),
         )
@@ -125,12 +125,3 @@ class Names:
 
     def _list(self, shape: type[_Found], service: str, path: str, query: Query) -> list[_Thing]:
         return read_json(self._ask(service, path, query), shape).things
-
-
-def is_id(name: str) -> bool:
-    """Whether it is an id, which needs no look-up, nor the service that knows names."""
-    try:
-        uuid.UUID(name)
-    except ValueError:
-        return False
-    return True

@@ -10,11 +10,12 @@ from typing import Any
 from workers.clouds import actions
 from workers.clouds.errors import BadTemplateError
 from workers.clouds.servers import CLUSTER_KEY, NODE_KEY, REQUEST_KEY
-from workers.config.groups import ServerTemplate
+from workers.config.groups import NETWORK_WORDS, ServerTemplate
 
 # "auto" and "none" as networks came with 2.37.
 CREATE_MICROVERSION = "2.37"
-WORDS = frozenset({"auto", "none"})
+# What Nova takes as user data, in base64.
+_MOST_USER_DATA = 65_535
 _FILLED_IN = re.compile(rb"\$\{?(?:node|cluster|group)\b")
 
 
@@ -114,11 +115,23 @@ def create(
     if template.security_groups:
         server["security_groups"] = [{"name": name} for name in template.security_groups]
     if user_data is not None:
-        server["user_data"] = base64.b64encode(fill(user_data, call, cluster)).decode()
+        server["user_data"] = filled_in(user_data, call, cluster)
     body: dict[str, Any] = {"server": server}
     if template.server_group is not None:
         body["os:scheduler_hints"] = {"group": template.server_group}
     return NovaRequest("POST", "/servers", body, CREATE_MICROVERSION)
+
+
+def filled_in(user_data: bytes, call: Call, cluster: str) -> str:
+    """As `fill`, in base64, as Nova takes it; BadTemplateError also if it is too long for Nova."""
+    text = base64.b64encode(fill(user_data, call, cluster)).decode()
+    if len(text) > _MOST_USER_DATA:
+        most = _MOST_USER_DATA // 4 * 3
+        raise BadTemplateError(
+            f"groups.{call.group}.server.user_data_file: is longer than {most} bytes, the most that Nova takes;"
+            " let cloud-init fetch the rest (#include), or compress it (gzip)"
+        )
+    return text
 
 
 def fill(user_data: bytes, call: Call, cluster: str) -> bytes:
@@ -148,6 +161,6 @@ def fill(user_data: bytes, call: Call, cluster: str) -> bytes:
 
 
 def _networks(networks: tuple[str, ...]) -> str | list[dict[str, str]]:
-    if len(networks) == 1 and networks[0] in WORDS:
+    if len(networks) == 1 and networks[0] in NETWORK_WORDS:
         return networks[0]
     return [{"uuid": network} for network in networks]

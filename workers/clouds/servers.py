@@ -1,5 +1,6 @@
 """A cloud's servers, folded from listings; which of them, and which address, is a node's."""
 
+import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -57,6 +58,10 @@ class ServerView:
         """All of them."""
         return tuple(self._servers.values())
 
+    def lists(self, server_id: str) -> bool:
+        """Whether a server of this id is among them."""
+        return server_id in self._servers
+
     def find(self, node: str, server_id: str | None) -> tuple[Server, ...]:
         """The node's server; none or several where that is not clear.
 
@@ -71,9 +76,9 @@ class ServerView:
         known = [server for server in found if server.id == server_id]
         return tuple(known or found)
 
-    def ours(self, servers: Iterable[Server], server_id: str | None) -> frozenset[str]:
-        """The ids of those that carry our tags, or that we have acted on as `server_id`."""
-        return frozenset(s.id for s in servers if self._is_tagged(s) or s.id == server_id)
+    def ours(self, servers: Iterable[Server]) -> frozenset[str]:
+        """The ids of those that carry our tags: only they may be deleted."""
+        return frozenset(s.id for s in servers if self._is_tagged(s))
 
     def _is_tagged(self, server: Server) -> bool:
         return server.node is not None and server.cluster == self.cluster
@@ -101,6 +106,23 @@ class ServerView:
         return node
 
 
+def is_id(name: str) -> bool:
+    """Whether it is an id, which needs no look-up, nor the service that knows names.
+
+    Glance and Neutron write theirs with dashes: other spellings, which uuid.UUID knows too, are names.
+    """
+    try:
+        return str(uuid.UUID(name)) == name.lower()
+    except ValueError:
+        return False
+
+
+def networks_of(group: GroupSettings) -> tuple[str | None, str | None]:
+    """The network that alone counts for a group, and the one that comes first: names or ids."""
+    server = group.server
+    return group.network, server.networks[0] if server and server.networks else None
+
+
 def node_address(server: Server, group: GroupSettings) -> str | None:
     """The address of a node, or None if its server has none that other hosts can reach.
 
@@ -108,15 +130,23 @@ def node_address(server: Server, group: GroupSettings) -> str | None:
     the server has a port there, else from the first by name. On a network, addresses of the group's
     `ip_version` come first, and then the lowest one: the order of Nova's JSON means nothing.
     """
-    first = group.server.networks[0] if group.server and group.server.networks else None
+    only, first = networks_of(group)
     found = (
         (one.network, address)
         for one in server.addresses
         if (address := address_from(one.address)) is not None and reaches_a_node(address)
     )
     ranked = [
-        (network != first, network, address.version != group.ip_version, int(address), str(address))
-        for network, address in found
-        if group.network in {None, network}
+        # under its id a network is there only because another group names it so
+        (
+            network != first,
+            is_id(network),
+            network,
+            of.version != group.ip_version,
+            int(of),
+            str(of),
+        )
+        for network, of in found
+        if only in {None, network}
     ]
     return min(ranked)[-1] if ranked else None

@@ -15,9 +15,14 @@ from keystoneauth1 import exceptions as keystone_errors
 from keystoneauth1.plugin import BaseAuthPlugin
 from keystoneauth1.session import Session
 
-from producers.reasons import connection_reason
+from producers.reasons import AuthoritiesError, causes, connection_reason
 from workers.clouds.answers import message_of
-from workers.clouds.errors import BadTemplateError, CloudError, UnreadableAnswerError
+from workers.clouds.errors import (
+    BadTemplateError,
+    CloudError,
+    CloudSettingError,
+    UnreadableAnswerError,
+)
 from workers.clouds.nova_requests import NovaRequest
 from workers.config.groups import CloudSettings
 from workers.errors import LamplighterError
@@ -72,11 +77,17 @@ def cloud_errors() -> Iterator[None]:
         raise
     except keystone_errors.HttpError as error:
         raise CloudError(error.http_status, one_line(str(error))) from None
+    except (keystone_errors.EndpointNotFound, openstack.exceptions.ConfigException) as error:
+        remedy = "correct region or interface of this cloud in lamplighter.toml"
+        raise UnreadableAnswerError(f"{one_line(str(error))}; {remedy}") from None
     except keystone_errors.ConnectTimeout as error:
         raise CloudError(None, one_line(str(error)), timed_out=True) from None
     except (keystone_errors.ClientException, OSError) as error:  # also those of requests
         where = "the endpoint in the site's catalog"
+        setting = any(isinstance(one, AuthoritiesError) for one in causes(error))
         reason = connection_reason(error, "", where, "ca_file of this cloud")
+        if setting:
+            raise CloudSettingError(one_line(reason or "")) from None
         raise CloudError(None, one_line(reason or f"{type(error).__name__}: {error}")) from None
     except Exception as error:  # noqa: BLE001 - see above
         raise UnreadableAnswerError(one_line(f"{type(error).__name__}: {error}")) from None
@@ -107,6 +118,10 @@ class _Direct:
         return adapter.send(made.prepare(), timeout=how["timeout"], **settings)
 
 
+# From http to https, and to another path: more lead in a circle, each with a time of its own.
+_REDIRECTS = 3
+
+
 class CloudSession:
     """One project's APIs, by the addresses of its catalog; may be used by many threads.
 
@@ -133,6 +148,7 @@ class CloudSession:
             auth=self._auth,
             session=_Direct(self._http),  # type: ignore[arg-type] # it uses `request` alone
             timeout=sum(self._timeout),
+            redirect=_REDIRECTS,
             additional_user_agent=[("lamplighter", "1")],
         )
         self._connection = openstack.connection.Connection(

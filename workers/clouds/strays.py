@@ -1,9 +1,10 @@
 """Which servers are ours but not the server of a node, and on which a job can be. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from schemas.server import Server
 from workers.clouds.actions import DELETING, NO_JOB, Strategy
+from workers.clouds.servers import ServerView
 from workers.config.settings import Settings
 
 
@@ -26,12 +27,31 @@ def best_first(servers: Iterable[Server], own_id: str | None) -> list[Server]:
     )
 
 
-def is_stray(settings: Settings, cloud: str, server: Server) -> bool:
-    """Whether a server bears our tags, and its node is in no group of that cloud."""
+def is_stray(
+    settings: Settings, cloud: str, server: Server, views: Mapping[str, ServerView]
+) -> bool:
+    """Whether a server bears our tags, and its node is in no group of that cloud.
+
+    Two clouds of lamplighter.toml can be one project: what the node's own cloud lists too is its own.
+
+    Args:
+        settings: all of lamplighter.toml.
+        cloud: that lists the server.
+        server: the server.
+        views: the servers of the clouds that are known.
+    """
     if server.cluster != settings.cluster or server.node is None:
         return False
-    group = settings.nodes.get(server.node)
-    return group is None or settings.groups[group].cloud != cloud
+    home = cloud_of(settings, server)
+    if home is None:
+        return True
+    return home != cloud and not (home in views and views[home].lists(server.id))
+
+
+def cloud_of(settings: Settings, server: Server) -> str | None:
+    """The cloud of the node whose tags a server bears; None if the node is in no group."""
+    group = settings.nodes.get(server.node or "")
+    return None if group is None else settings.groups[group].cloud
 
 
 def is_surplus(

@@ -5,6 +5,7 @@ tables: the tables of the workers, the console, metrics and logs.
 groups: the tables [clouds.NAME] and [groups.NAME].
 logins: the tables [clouds.NAME.source].
 webhooks: the tables [[notify.webhook]].
+listen: reads the addresses on which processes listen.
 types: the base class of all tables.
 clouds: completes [clouds.NAME] from the files of other tools and from environment variables.
 fedcloud: EGI's site files and fedcloud's environment variables.

@@ -6,6 +6,7 @@ describe such files: `gocdb`, `endpoint`, optionally `region`, `protocol` and `a
 login: the credential knows its project, and a VO may have a region only.
 """
 
+import os
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,7 @@ import msgspec
 
 from producers.settings import ConfigError
 from schemas.fields import shown
-from workers.config.yaml_file import read_yaml, shaped
+from workers.config.yaml_file import read_yaml, shaped, unreadable
 
 FIELDS = frozenset({"fedcloud_site", "site", "vo"})
 _SUFFIXES = {".yaml", ".yml"}
@@ -73,7 +74,8 @@ def site_defaults(
     """
     path = folder / text_of(table, "fedcloud_site", where)
     name = partial(_named, table, environ=environ, where=where)
-    if path.is_dir():
+    # unlike Path.is_dir, it raises nothing
+    if os.path.isdir(path):  # noqa: PTH112
         found = _in_folder(path, name("site", ("FEDCLOUD_SITE",)))
     else:
         found = [(path, read_yaml(path, _Site))]
@@ -130,7 +132,11 @@ def environment_defaults(environ: Mapping[str, str]) -> dict[str, str]:
 def _in_folder(folder: Path, wanted: str) -> list[tuple[Path, _Site]]:
     """The files in a folder that describe a site; one with two Keystones has a file for each."""
     found, known, odd = [], [], []
-    for path in sorted(path for path in folder.iterdir() if path.suffix in _SUFFIXES):
+    try:
+        files = sorted(path for path in folder.iterdir() if path.suffix in _SUFFIXES)
+    except OSError as error:
+        raise unreadable(folder, error) from None
+    for path in files:
         try:
             site = read_yaml(path, _Site)
         except ConfigError as error:

@@ -7,9 +7,14 @@ from typing import ClassVar, Literal
 import msgspec
 
 from producers.addresses import address_problem
+from schemas.fields import is_node_name
 from workers.config.logins import ApplicationCredentialSource, CloudsYamlSource, Source
 from workers.config.types import Count, Seconds, Table
 
+# In place of networks: Nova chooses or makes one, or the server has none.
+NETWORK_WORDS = frozenset({"auto", "none"})
+# What Nova takes (its "parameter_types.metadata"); a longer one fails each creation.
+_METADATA_KEY, _METADATA_VALUE = re.compile(r"[a-zA-Z0-9\-_:. ]{1,255}"), 255
 _KEYSTONE = re.compile(r"https?://\S+/v3/*", re.IGNORECASE)
 
 
@@ -90,6 +95,16 @@ class ServerTemplate(Table, frozen=True):
     config_drive: bool = False
     metadata: dict[str, str] = msgspec.field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if len(self.networks) > 1 and not NETWORK_WORDS.isdisjoint(self.networks):
+            raise ValueError('networks must be ["auto"], ["none"], or names and ids of networks')
+        for key, value in self.metadata.items():
+            if not _METADATA_KEY.fullmatch(key) or len(value) > _METADATA_VALUE:
+                raise ValueError(
+                    f"metadata: Nova refuses {key!r}: a key has 1 to 255 letters, digits, spaces and - _ : . only,"
+                    " and a value at most 255 characters"
+                )
+
 
 class GroupSettings(Table, frozen=True):
     """A group of nodes on one cloud.
@@ -105,7 +120,8 @@ class GroupSettings(Table, frozen=True):
         cool_down: pause after the cloud had no capacity (quota, no valid host).
         deploy_wait: time from creating a server to powering it off, for cloud-init to finish.
         bake_timeout: maximum time to create an image of a node.
-        network: the network whose address is the node's; by default its template's first one.
+        network: name or id of the network whose address is the node's; by default its template's first
+            one.
         ip_version: version of the node's address, if it has both on that network.
         hostname: with slurm.set_addresses, Slurm's NodeHostName; $node is filled in.
         dry_run: whether all calls to the cloud and to Slurm are only reported.
@@ -130,4 +146,8 @@ class GroupSettings(Table, frozen=True):
         if self.strategy == "delete" and self.server is None:
             raise ValueError(
                 "strategy delete needs [groups.NAME.server]: it defines how servers are created"
+            )
+        if self.hostname is not None and not is_node_name(self.hostname.replace("$node", "n")):
+            raise ValueError(
+                "hostname must be a host name; only $node is filled in: write $node.example.org"
             )

@@ -5,6 +5,7 @@ msgspec names neither the keys of a dictionary ([clouds.NAME]) nor the fields th
 
 import types
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import msgspec
@@ -18,6 +19,7 @@ _TYPES: Mapping[type, str] = {
     list: "a list",
     dict: "a table",
     bool: "true or false",
+    str: "an empty text, or one with NUL",  # of a path: all other texts may be one
 }
 Hook = Callable[[type, Any], Any]
 
@@ -112,7 +114,7 @@ def _of_whole(raw: object, shape: Any, hook: Hook, place: str) -> str | None:  #
             return f"{place}: {error.__cause__}"
         wanted = _wanted(shape)
         # in place of a string could stand a secret: a number, or a list of words
-        is_open = not wanted.startswith("a string")
+        is_open = wanted not in {"a string", "a path"}
         found = shown(raw) if is_open else _TYPES.get(type(raw), "a value of another type")
         return f"{place}: must be {wanted}, not {found}"
     return None
@@ -128,7 +130,7 @@ def _wanted(shape: Any) -> str:  # noqa: ANN401 - a type
         limits = " and ".join(f"{word} {limit:,}" for word, limit in known if limit is not None)
     if get_origin(kind) is Literal:
         return "one of " + ", ".join(f'"{value}"' for value in get_args(kind))
-    names = {bool: "true or false", int: "a whole number", float: "a number"}
+    names = {bool: "true or false", int: "a whole number", float: "a number", Path: "a path"}
     return f"{names.get(kind, 'a string')} {limits}".rstrip()
 
 

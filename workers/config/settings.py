@@ -240,6 +240,10 @@ def _nodes(file: _File, path: Path) -> dict[str, str]:
             members = expand(group.nodes)
         except MalformedMessageError as error:
             raise ConfigError(f"{where}.nodes: {error}") from None
+        if group.hostname and "$node" not in group.hostname and len(members) > 1:
+            raise ConfigError(
+                f"{where}.hostname: is the same for {len(members)} nodes: write $node.{group.hostname}"
+            )
         for node in members:
             if node in nodes:
                 problem = f"{node} is already in group {shown_key(nodes[node])}; remove it from one of them"

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 from producers.config_file import slurm_folders
+from producers.disk import may_exist
 from producers.settings import ConfigError
 from workers.config.settings import Settings
 
@@ -13,9 +14,12 @@ _FOLDERS = ("/usr/bin", "/usr/local/bin", "/opt/slurm/bin", "/usr/local/slurm/bi
 
 
 def is_installed(settings: Settings) -> bool:
-    """Whether this host can send commands to slurmctld: it has Slurm's commands and slurm.conf."""
+    """Whether this host can send commands to slurmctld: it has Slurm's commands and slurm.conf.
+
+    Also if this user may not read slurm.conf: then the commands say so.
+    """
     conf = slurm_conf(settings)
-    if conf is None or not conf.exists():
+    if conf is None or not may_exist(conf):
         return False
     try:
         find("scontrol", settings.slurm.bin)
@@ -32,7 +36,7 @@ def slurm_conf(settings: Settings) -> Path | None:
     named = os.environ.get("SLURM_CONF")
     usual = (folder / "slurm.conf" for folder in slurm_folders(os.environ))
     places = (beside, *([Path(named)] if named else ()), *usual)
-    return next((place for place in places if place.exists()), None)
+    return next((place for place in places if may_exist(place)), None)
 
 
 def find(name: str, folder: Path | None) -> str:

@@ -7,10 +7,17 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from producers.addresses import database_problem
+from producers.addresses import database_problem, is_loopback
+from workers.config.listen import host_and_port, is_ip
 from workers.config.types import Count, Seconds, Table
 
-_DATABASE = re.compile(r"sqlite:///|postgresql(\+[a-z0-9]+)?://")
+# Each kind of process has its own port for metrics from the first one on.
+_MOST_METRICS_PORT = 65_500
+# A header's name (RFC 9110, "Tokens"), and the content of Host.
+_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_HOST = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
+# psycopg is the one driver of PostgreSQL whose errors and passwords are understood
+_DATABASE = re.compile(r"sqlite:///[^?]|postgresql(\+psycopg)?://")
 
 
 class SlurmSettings(Table, frozen=True):
@@ -77,7 +84,7 @@ class ResyncSettings(Table, frozen=True):
 
 
 class StoreSettings(Table, frozen=True):
-    """The databases, as SQLAlchemy URLs; by default two SQLite files.
+    """The databases of this cluster alone, as SQLAlchemy URLs; by default two SQLite files.
 
     In a URL of PostgreSQL, `{role}` stands for the role of the process: a user for each.
 
@@ -96,7 +103,7 @@ class StoreSettings(Table, frozen=True):
         for name, url in (("url", self.url), ("audit_url", self.audit_url)):
             if not _DATABASE.match(url):
                 raise ValueError(
-                    f"{name} must begin with sqlite:/// or postgresql+psycopg:// (docs/configuration.md)"
+                    f"{name} must begin with sqlite:///FILE or postgresql+psycopg:// (docs/configuration.md)"
                 )
             if (
                 problem := database_problem(url, insecure=self.insecure, environ=os.environ)
@@ -192,6 +199,24 @@ class MetricsSettings(Table, frozen=True):
     listen: str | None = None
     insecure: bool = False
 
+    def __post_init__(self) -> None:
+        if self.listen is not None:
+            self.address(self.listen)
+
+    def address(self, text: str) -> tuple[str, int]:
+        """Host and first port of an address at which metrics may be read; port 0 is any free port.
+
+        Raises:
+            ValueError: it is none, or others could read them there.
+        """
+        host, port = host_and_port(text, "127.0.0.1:9464", least=0, most=_MOST_METRICS_PORT)
+        if not self.insecure and not is_loopback(host):
+            raise ValueError(
+                f"listen: {host} lets other hosts read the metrics unencrypted and without a login: "
+                "write 127.0.0.1, or insecure = true in [metrics]"
+            )
+        return host, port
+
 
 class ProxySettings(Table, frozen=True):
     """A proxy that authenticates users.
@@ -207,6 +232,13 @@ class ProxySettings(Table, frozen=True):
     header: str
     secret_file: Path
     secret_header: str = "X-Lamplighter-Proxy"  # noqa: S105 - a name
+
+    def __post_init__(self) -> None:
+        if not is_ip(self.address):
+            raise ValueError("address must be the proxy's IP address, such as 127.0.0.1")
+        for field in ("header", "secret_header"):
+            if not _HEADER.fullmatch(getattr(self, field)):
+                raise ValueError(f"{field} must be the name of a header, such as X-Remote-User")
 
 
 class ConsoleSettings(Table, frozen=True):
@@ -226,3 +258,16 @@ class ConsoleSettings(Table, frozen=True):
     operators_file: Path | None = None
     proxy: ProxySettings | None = None
     login_to_read: bool | None = None
+
+    def __post_init__(self) -> None:
+        self.address()
+        for name in self.hosts:
+            if not _HOST.fullmatch(name):
+                raise ValueError(
+                    f"hosts: {name!r} is not as browsers send it: write a host name alone, with :PORT if it is not"
+                    " the usual one"
+                )
+
+    def address(self) -> tuple[str, int]:
+        """Host and port of `listen`; ValueError if it is no address."""
+        return host_and_port(self.listen, "127.0.0.1:8617")

@@ -8,11 +8,18 @@ from urllib.parse import urlsplit
 
 from producers.addresses import has_secret_field, plaintext_problem, split_url
 from schemas.events import Transition
+from schemas.jobs import JobTransition
+from schemas.notices import FAMILIES
+from schemas.registrations import ROUTING_KEY as REGISTERED
 from workers.config.types import Seconds, Table
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 _PATTERN = re.compile(r"([a-z_]+|\*|#)(\.([a-z_]+|\*|#))*")
 _TRANSITIONS = frozenset(Transition)
+_EVENTS = (
+    *(transition.routing_key for transition in (*Transition, *JobTransition)),
+    REGISTERED,
+)
 # Where OPUS listens, below its BASE_URL (uws_server/uws_server.py, job_event).
 OPUS_PATH = "/handler/job_event"
 # The event that OPUS is told of only if it is asked for.
@@ -67,6 +74,11 @@ class Webhook(Table, frozen=True):
         for key in self.keys:
             if not _PATTERN.fullmatch(key):
                 raise ValueError(f"events: {key!r} is neither a transition nor a topic pattern")
+            if not _names_an_event(key):
+                raise ValueError(
+                    f"events: no event is called {key!r}: write {', '.join(Transition)}, or a pattern"
+                    f" of {', '.join(_EVENTS)}, {', '.join(f'{one}*' for one in FAMILIES)}"
+                )
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -116,6 +128,14 @@ def _key(word: str) -> str:
     if word in _TRANSITIONS:
         return Transition(word).routing_key
     return word.removeprefix("lamplighter.").removesuffix(".v1")
+
+
+def _names_an_event(key: str) -> bool:
+    """Whether events can have this routing key, or one that this pattern matches."""
+    # a notice can have any name in its family
+    return key.startswith(("*", "#", *FAMILIES)) or any(
+        matches(key.split("."), event.split(".")) for event in _EVENTS
+    )
 
 
 def matches(pattern: Sequence[str], words: Sequence[str]) -> bool:

@@ -8,6 +8,7 @@ from typing import TypeVar
 import msgspec
 import yaml
 
+from producers.disk import user_name
 from producers.settings import ConfigError
 from producers.trust import UntrustedFileError, read_trusted
 
@@ -30,9 +31,7 @@ def read_yaml(path: Path, shape: type[_Shape]) -> _Shape:
     except UntrustedFileError as error:
         raise ConfigError(str(error)) from None
     except OSError as error:
-        raise ConfigError(
-            f"{path}: cannot be read: {error.strerror}; make it readable for this user"
-        ) from None
+        raise unreadable(path, error) from None
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: is not UTF-8 text") from None
     except Exception as error:  # noqa: BLE001 - tags and nesting make PyYAML raise almost anything
@@ -41,6 +40,14 @@ def read_yaml(path: Path, shape: type[_Shape]) -> _Shape:
         line = "" if mark is None else f" (line {mark.line + 1})"
         raise ConfigError(f"{path}: is not valid YAML{line}") from None
     return shaped(content, str(path), shape)
+
+
+def unreadable(path: Path, error: OSError) -> ConfigError:
+    """The error of a file or a folder that lamplighter.toml names, and that cannot be read."""
+    remedy = "correct its path in lamplighter.toml"
+    if isinstance(error, PermissionError):
+        remedy = f"let user {user_name()} read it, and enter its folders"
+    return ConfigError(f"{path}: cannot be read: {error.strerror}; {remedy}")
 
 
 def _loaded(text: str) -> object:
@@ -81,4 +88,6 @@ def shaped(content: object, place: str, shape: type[_Shape]) -> _Shape:
         return msgspec.convert(content, shape)
     except msgspec.ValidationError as error:
         hint = "; quote it" if _UNQUOTED.search(str(error)) else ""
+        if "got `null`" in str(error):
+            hint = "; it is empty: write what belongs there"
         raise ConfigError(f"{place}: {error}{hint}") from None

@@ -25,12 +25,12 @@ from schemas.events import Transition
 from schemas.roles import Role
 from workers.broker import outgoing, topology
 from workers.broker.authority import judged
-from workers.broker.blocking import blocking_channel
 from workers.broker.link import Link
 from workers.broker.roles import AUTHORITIES, may_say
 from workers.dead_letters import messages
 from workers.dead_letters.letter import Letter, letter_from
 from workers.dead_letters.messages import Operator
+from workers.dead_letters.reading import take_all
 from workers.dead_letters.results import (
     LetterOutcome,
     LetterResult,
@@ -50,13 +50,16 @@ if TYPE_CHECKING:
 BATCH = 200
 # AMQP's prefetch has 16 bits: we can hold this many letters at once.
 MOST = 65_535
-_SILENCE = 2.0
 _CONNECT_SECONDS = 15.0
 _CONFIRM_SECONDS = 60.0
 
 
 class DeadLetterQueue:
-    """Holds dead letters; when it is closed, the broker requeues those without a decision."""
+    """Holds dead letters; when it is closed, the broker requeues those without a decision.
+
+    Attributes:
+        is_shared: whether another consumer may hold letters that `letters` could not take.
+    """
 
     def __init__(self, parameters: ConnectionParameters, cluster: str) -> None:
         self._parameters = parameters
@@ -65,6 +68,7 @@ class DeadLetterQueue:
         self._arrived: queue.Queue[Delivery] = queue.Queue()
         self._held: dict[int, Delivery] = {}
         self._started = False
+        self.is_shared = False
         self._connections: list[int] = []
         self._link = Link(
             parameters,
@@ -84,7 +88,8 @@ class DeadLetterQueue:
         """Take all letters that no other operator holds, at most MOST, oldest first. Call it once.
 
         Raises:
-            BrokerError: the broker is away or refuses, or the queue has no quorum.
+            BrokerError: the broker is away or refuses, or the queue has no quorum: never some letters
+                for all.
         """
         role = self._role
         if self._users is not None and topology.DEAD_LETTER_QUEUE not in AUTHORITIES[role].reads:
@@ -93,21 +98,19 @@ class DeadLetterQueue:
                 f"the broker user {self._users.name(role)} may not read dead letters: run this as"
                 f" a user who can read {self._users.secret_file(Role.OPERATOR)}"
             )
-        with blocking_channel(self._parameters) as channel:
-            answer = channel.queue_declare(queue=topology.DEAD_LETTER_QUEUE, passive=True)
-            waiting = min(MOST, answer.method.message_count)
         self._link.start()
         self._started = True
         self._link.prove_consuming(_CONNECT_SECONDS)
-        letters: list[Letter] = []
-        while len(letters) < waiting:
-            try:
-                delivery = self._arrived.get(timeout=_SILENCE)
-            except queue.Empty:
-                break  # another operator has taken the rest
-            self._held[delivery.tag] = delivery
-            letters.append(self._read(delivery))
+        taken = take_all(self._link, topology.DEAD_LETTER_QUEUE, self._arrived, MOST)
+        self._check_connection()
+        self.is_shared = taken.is_shared
+        self._held = {delivery.tag: delivery for delivery in taken.deliveries}
+        letters = map(self._read, taken.deliveries)
         return sorted(letters, key=lambda letter: letter.died_at or 0)
+
+    def _check_connection(self) -> None:
+        if len(self._connections) != 1:
+            raise BrokerAwayError("the connection was lost; the broker requeued the letters")
 
     def _read(self, unchecked: "Delivery") -> Letter:
         delivery = judged(unchecked, self._users)
@@ -171,8 +174,7 @@ class DeadLetterQueue:
         self, letters: Sequence[Letter], decide: Callable[[Sequence[Letter]], list[LetterResult]]
     ) -> Iterator[LetterResult]:
         for batch in batched(letters, BATCH):
-            if len(self._connections) != 1:
-                raise BrokerAwayError("the connection was lost; the broker requeued the letters")
+            self._check_connection()
             results = decide(batch)
             done = [r.letter.tag for r in results if r.done is not LetterOutcome.REFUSED]
             self._link.ack([self._held.pop(tag) for tag in done])

@@ -5,6 +5,7 @@ from urllib.parse import urlsplit
 
 import requests
 
+from producers.reasons import AuthoritiesError, causes
 from workers.config.webhooks import Webhook
 from workers.notify.verdict import Response
 from workers.notify.webhook_request import BadSecretError, WebhookRequest, secrets_from, signed
@@ -75,9 +76,9 @@ class WebhookClient:
 
 def _description(error: BaseException) -> str:
     """What went wrong, without the address, which the messages of `requests` contain."""
-    found: BaseException | None = error
-    while found is not None:
-        if isinstance(found, OSError) and found.strerror:
-            return f"{type(error).__name__}: {found.strerror}"
-        found = found.__cause__ or found.__context__
+    for one in causes(error):
+        if isinstance(one, AuthoritiesError):
+            return f"ca_file: {one}"
+        if isinstance(one, OSError) and one.strerror:
+            return f"{type(error).__name__}: {one.strerror}"
     return type(error).__name__

@@ -142,7 +142,7 @@ class Intake:
                 notifications.mark_done(connection, cluster, found, time.time_ns())
 
     def _describe(self, waiting: int) -> str:
-        failing = [receiver.name for receiver in self._receivers if receiver.failing]
+        failing = [trouble for one in self._receivers if (trouble := one.trouble)]
         state = f"{waiting} notifications wait"
         return problem(f"{state}; away: {', '.join(failing)}") if failing else state
 

@@ -14,6 +14,7 @@ from workers.notify.http import WebhookClient
 from workers.notify.notifications import Notification
 from workers.notify.opus import current_phase, news, opus_job, question
 from workers.notify.verdict import (
+    UNREACHABLE,
     Delivered,
     Response,
     RetryLater,
@@ -49,15 +50,16 @@ class Receiver:
         self._client = WebhookClient(webhook)
         self._wakeup = threading.Event()
         self._failures = 0
+        self._trouble = webhook.name
         self._retry_after = 0.0
         self._log = structlog.get_logger().bind(webhook=webhook.name)
         self.name = webhook.name
         self._thread = threading.Thread(target=self._serve, name=webhook.name, daemon=True)
 
     @property
-    def failing(self) -> bool:
-        """Whether the last attempt failed."""
-        return self._failures > 0
+    def trouble(self) -> str | None:
+        """Its name, and why the last attempt got no response, for `status`; None if it went well."""
+        return self._trouble if self._failures else None
 
     def start(self) -> None:
         """Start the thread."""
@@ -110,6 +112,9 @@ class Receiver:
         verdict = self._attempt(due)
         if isinstance(verdict, RetryLater):
             self._failures, self._retry_after = self._failures + 1, verdict.retry_after
+            # what the webhook itself has said is not repeated
+            ours = verdict.cause.error == UNREACHABLE
+            self._trouble = f"{self.name}: {verdict.cause.message}" if ours else self.name
         else:
             self._failures, self._retry_after = 0, 0.0
         self._record(due, verdict)

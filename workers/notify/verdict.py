@@ -9,6 +9,8 @@ from schemas.events import Cause
 from workers.notify.webhook_request import printable
 from workers.process.doubling import doubled
 
+# The class of an attempt that got no response; its message is ours.
+UNREACHABLE = "unreachable"
 _FIRST = 1.0
 _LONGEST = 600.0
 # RFC 9110 and 6585: the request was valid and may be repeated.
@@ -96,7 +98,7 @@ def _without_markup(text: str) -> str:
 
 def _cause(status: int | None, text: str) -> Cause:
     if status is None:
-        return Cause("unreachable", text)
+        return Cause(UNREACHABLE, text)
     if status < _CLIENT_ERROR:
         return Cause(
             "redirect", f"HTTP {status}: redirects are not followed; configure the final address"

@@ -4,15 +4,15 @@ slurmctld does not wait for SuspendProgram: after SuspendTimeout it may resume t
 of that may be late, or lost with a store that was restored. A node that failed to resume may register
 after all and run jobs, without any call of a program: so a boot that it no longer waits for is made
 only if its snapshot still wants the node up. A slurmctld that is killed right after its call
-has forgotten it when it is back. So a suspend that is late or has rested, every resume-fail, and every
-suspend that meets a store that no snapshot has confirmed, wait for what Slurm says itself.
+has forgotten it when it is back. So a suspend that is late or has rested, every resume-fail and repair that
+powers off, and every suspend that meets a store that no snapshot has confirmed, wait for what Slurm says itself.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from schemas.commands import Kind, PowerCommand
+from schemas.commands import Desired, Kind, PowerCommand
 from schemas.events import Cause, Transition
 from schemas.snapshot import Power
 from workers.broker.topology import RETRY_TIERS
@@ -25,7 +25,6 @@ DISAGREES = "slurm_disagrees"
 FIRST_TIER, LATER_TIER = list(RETRY_TIERS)[:2]
 # So many times in the first tier, then in the next: about a minute of the first.
 _SOON = 12
-_NS = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +70,7 @@ def admit(
         now: ns since the epoch.
     """
     command = request.command
-    ahead = (command.generation - now) / _NS
+    ahead = (command.generation - now) / 1e9
     if ahead > clock_ahead:
         cause = Cause(
             "implausible_generation",
@@ -171,7 +170,8 @@ def _by_power(node: str, slurm: SlurmView) -> Judgement:
 def is_late(request: Pending, now: int) -> bool:
     """Whether Slurm may have taken the node back since; `now` in ns since the epoch."""
     command = request.command
-    if command.kind is Kind.RESUME_FAIL:
+    repairs = command.repair and command.desired is Desired.DOWN  # what a snapshot showed
+    if command.kind is Kind.RESUME_FAIL or repairs:
         return True
     expiry = command.expiry if command.is_slurms_power_off else None
     return expiry is not None and (request.rested or now > expiry)

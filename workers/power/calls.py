@@ -6,8 +6,7 @@ from itertools import count
 
 from schemas.commands import Desired
 from schemas.events import Cause
-from workers.clouds.errors import CloudError
-from workers.errors import LamplighterError
+from workers.clouds.errors import NotWantedError
 from workers.power.admit import (
     TAKE,
     UNCONFIRMED,
@@ -24,19 +23,8 @@ from workers.store.nodes import DesiredRow
 from workers.store.power_store import PowerStore
 from workers.store.slurm_view import SlurmView, SnapshotReader
 
-
-class NotWantedError(LamplighterError):
-    """The guard of a call refused it: the desired state moved on, or the lease is not ours.
-
-    Attributes:
-        earlier: tries of this call that were made before.
-        waits: why its requests must wait for a newer snapshot of Slurm, or None.
-    """
-
-    def __init__(self, why: str, earlier: int, waits: Cause | None = None) -> None:
-        super().__init__(why)
-        self.earlier = earlier
-        self.waits = waits
+# Clocks that agree within so many seconds count as one.
+_SAME_CLOCK = 1.0
 
 
 @dataclass(slots=True)
@@ -47,6 +35,7 @@ class Guard:
         api_timeout: seconds; the lease must last longer.
         wanted: the row by which the call was decided.
         request: the one that raised the row; None if it waits elsewhere, or has ended.
+        registers_within: seconds in which a node registers after its boot, if ever.
         is_reboot: whether the call reboots a server because slurmctld waits for a boot.
         rebooted: when the round last did that, or may have done it (ns since the epoch), or None. A
             job may run on the server since: only a later snapshot tells.
@@ -57,6 +46,7 @@ class Guard:
     api_timeout: float
     wanted: DesiredRow
     request: Pending | None = None
+    registers_within: float = 0.0
     is_reboot: bool = False
     rebooted: int | None = None
     _tries: "count[int]" = field(default_factory=count)
@@ -80,7 +70,7 @@ class Guard:
         if row.desired is Desired.UP:
             self._may_boot(row, earlier)
         elif row.desired is Desired.DOWN:
-            self._may_power_off(earlier)
+            self._may_power_off(row, earlier)
 
     def _may_boot(self, row: DesiredRow, earlier: int) -> None:
         """Refuse a boot that Slurm has given up, and a reboot that may meet a job."""
@@ -104,36 +94,34 @@ class Guard:
         """Refuse to reboot a server on which a job may run.
 
         It may have booted since slurmctld's call where the call came late, or waits here for long: an
-        earlier request may have booted it.
+        earlier request may have booted it. So may it if it was booted hardly before the call.
         """
         if slurm.has_registered(row.node, row.generation):
             raise NotWantedError("Slurm counts the node as running", earlier)
         if slurm.generation > row.generation and not slurm.is_booting(row.node):
             raise _unconfirmed("Slurm waits for no boot of the node", earlier)
         request = self.request
-        if request is not None and not (
-            request.rested or self.rebooted or self._waits_long(request)
-        ):
+        if request is not None and not (self.rebooted or _may_have_booted(row, request)):
             return
-        since = max(row.generation, self.rebooted or 0)
-        if not (slurm.fresh and slurm.generation > since):
-            raise _unconfirmed("no snapshot of Slurm since the last boot has come", earlier)
+        is_newer = slurm.generation > max(row.generation, self.rebooted or 0)
+        if not (is_newer and _has_seen_boot(row, slurm)):
+            raise _unconfirmed("no recent snapshot of Slurm since the last boot has come", earlier)
 
-    @staticmethod
-    def _waits_long(request: Pending) -> bool:
-        """Whether slurmctld may have forgotten its call, or taken it back, while it waits here."""
-        return time.monotonic() - request.since > PROMPT
-
-    def _may_power_off(self, earlier: int) -> None:
-        """Refuse what Slurm may have taken back."""
+    def _may_power_off(self, row: DesiredRow, earlier: int) -> None:
+        """Refuse what Slurm may have taken back; a node that registers is back without any call."""
         request = self.request
         if request is not None:
-            waits = request.command.is_slurms_power_off and self._waits_long(request)
+            # slurmctld may have forgotten its call, or taken it back, while it waits here
+            here = time.monotonic() - request.since
+            waits = here > PROMPT and request.command.is_slurms_power_off
             if not waits and not is_late(request, time.time_ns()):
                 return
         slurm = self.snapshots.view()
         asked = self.wanted if request is None else request.command
         self._require(TAKE if slurm is None else judge_late(asked, slurm), earlier)
+        may_register = row.boot_age is not None and row.boot_age < self.registers_within
+        if slurm is not None and may_register and not _has_seen_boot(row, slurm):
+            raise _unconfirmed("the node may register: no recent snapshot since its boot", earlier)
 
     @staticmethod
     def _require(verdict: Judgement, earlier: int) -> None:
@@ -141,14 +129,20 @@ class Guard:
             raise NotWantedError(verdict.cause.message, earlier, verdict.cause)
 
 
+def _may_have_booted(row: DesiredRow, request: Pending) -> bool:
+    """Whether the node may have booted since slurmctld's call, or hardly before it.
+
+    Nobody knows the age of a call that the hooks' clock puts into the future.
+    """
+    here, age = time.monotonic() - request.since, time.time() - request.command.generation / 1e9
+    lately = row.boot_age is not None and row.boot_age < max(age, here) + PROMPT
+    return request.rested or here > PROMPT or lately or age < -_SAME_CLOCK
+
+
+def _has_seen_boot(row: DesiredRow, slurm: SlurmView) -> bool:
+    """Whether a recent snapshot came when the last boot had had its time to register."""
+    return slurm.recent and (row.boot_age is None or slurm.age <= row.boot_age - PROMPT)
+
+
 def _unconfirmed(why: str, earlier: int) -> NotWantedError:
     return NotWantedError(why, earlier, Cause(UNCONFIRMED, why))
-
-
-def may_take_effect(error: BaseException) -> bool:
-    """Whether a failed call, or an earlier try of it, may still take effect."""
-    if isinstance(error, NotWantedError):
-        return error.earlier > 0
-    if isinstance(error, CloudError):
-        return not error.answered
-    return not isinstance(error, LamplighterError)

@@ -1,7 +1,6 @@
 """Takes the nodes' next steps: queues and makes calls, finishes, retries and parks; and lists clouds."""
 
 import time
-from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -19,7 +18,7 @@ from workers.power.calls import Guard
 from workers.power.next_step import BOOTS_STUCK, CloudSituation, next_step
 from workers.power.node import LOOKING, QUEUED, Calling, PendingNode, Queued, recorded
 from workers.power.publisher import Publisher
-from workers.power.state import BootPace, EngineState
+from workers.power.state import EngineState
 from workers.power.steps import Finish, MakeCall, ParkNode, Retry, Step, WaitFor
 from workers.store.power_store import PowerStore
 from workers.store.slurm_view import SnapshotReader
@@ -37,8 +36,8 @@ class StepTaker:
     store: PowerStore
     snapshots: SnapshotReader
     publisher: Publisher
+    registers_within: float
     _rest: GroupRest = field(default_factory=GroupRest)
-    _pace: dict[str, BootPace] = field(default_factory=lambda: defaultdict(BootPace))
     # calls that were decided in this turn
     _decided: dict[str, Act] = field(default_factory=dict)
 
@@ -75,7 +74,8 @@ class StepTaker:
                 self.state.agenda.wait(node.name, cloud.name, step)
                 if step.whole:
                     cloud.list_whole_next()
-                if step.listing and self._pace[cloud.name].left(node, time.monotonic()) is None:
+                age = node.boot_age(time.monotonic())
+                if step.listing and cloud.pace.left(node.group_name, age) is None:
                     cloud.list_as_usual()
             case MakeCall(act) if node.group.dry_run:
                 self._rehearse(node, cloud, act)
@@ -110,7 +110,7 @@ class StepTaker:
             self._decided.clear()  # the group may rest from now on
         if finish.transition is Transition.COMPLETED and node.is_booting:
             cloud.health = cloud.health.boot_completed(now)
-            self._pace[cloud.name].booted(node.group_name, now - node.patient_since)
+            cloud.pace.booted(node.group_name, now - node.patient_since)
         self.state.finished[node.name] = node, finish
 
     def _rehearse(self, node: PendingNode, cloud: CloudDriver, act: Act) -> None:
@@ -132,8 +132,7 @@ class StepTaker:
         They end when all that ask for what was tried have had their attempts: an old request must
         not take a new one with it.
         """
-        tried = [r for r in node.requests if r.command.desired is node.row.desired]
-        tried = tried or list(node.requests)
+        tried = [r for r in node.requests if r.command.desired is node.row.desired] or node.requests
         if tried and all(r.history.attempt + 1 >= self.settings.attempts for r in tried):
             self._finish(node, cloud, Finish(Transition.FAILED, cause, None))
             return
@@ -164,8 +163,7 @@ class StepTaker:
                     self._call(cloud, node, now)
             if cloud.waiting:
                 due = min(due, cloud.turn_at())
-            away = cloud.tokens_away or cloud.health.away is not None
-            wanted = self.state.by_cloud[cloud.name] or cloud.ordered is not None or away
+            wanted = self.state.by_cloud[cloud.name] or cloud.ordered is not None or cloud.away
             if wanted and not cloud.listing_now:
                 due = min(due, self._list_if_due(cloud, now))
         self._decided.clear()
@@ -178,8 +176,9 @@ class StepTaker:
         due = cloud.listing_at()
         if now < due:
             return due
-        interval, nodes = self.settings.poll_interval, self.state.on_cloud(cloud.name)
-        cloud.list(interval, self._pace[cloud.name].next_in(nodes, interval, now))
+        pending = [(n.group_name, n.boot_age(now)) for n in self.state.on_cloud(cloud.name)]
+        interval = self.settings.poll_interval
+        cloud.list(interval, cloud.pace.next_in(pending, interval))
         return inf
 
     def _call(self, cloud: CloudDriver, node: PendingNode, now: float) -> None:
@@ -199,6 +198,7 @@ class StepTaker:
             self.settings.api_timeout,
             node.row,
             node.request,
+            self.registers_within,
             is_reboot=act.for_slurm,
             rebooted=node.last_reboot,
         )

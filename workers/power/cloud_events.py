@@ -8,8 +8,14 @@ import structlog
 from structlog.typing import FilteringBoundLogger
 
 from workers.clouds.driver import Answered, CloudDriver, Listed
-from workers.clouds.errors import Then, Verdict, classify, rest_asked
-from workers.power.calls import NotWantedError, may_take_effect
+from workers.clouds.errors import (
+    NotWantedError,
+    Then,
+    Verdict,
+    classify,
+    may_take_effect,
+    rest_asked,
+)
 from workers.power.metrics import PowerMetrics
 from workers.power.next_step import action_of, learn_answer
 from workers.power.node import DONE, Calling, counts_as_boot
@@ -47,9 +53,8 @@ class CloudEvents:
             if may_take_effect(answer):
                 self.state.batch.unsettled.add(node.name)
         made = action_of(call, answer, verdict, time_ns)
-        timeout = self.api_timeout
         learned = learn_answer(
-            node, call, answer, verdict, now=now, time_ns=time_ns, api_timeout=timeout
+            node, call, answer, verdict, now=now, time_ns=time_ns, api_timeout=self.api_timeout
         )
         correlation_id = node.correlation_id(call.key)
         self.state.put(learned, touch=True)
@@ -101,8 +106,7 @@ class CloudEvents:
         if away:
             self._log.info("cloud_back", cloud=cloud.name)
             self.state.agenda.touch(self.state.by_cloud[cloud.name])
-        if changed:
-            self.state.touch(changed)
+        self.state.touch(changed)
         self.state.agenda.listed(cloud.name, whole=event.whole)
 
     def _failed(
@@ -117,17 +121,11 @@ class CloudEvents:
         before, idle = cloud.away, cloud.health.actions_away
         cloud.failed(verdict, rest_asked(error), node, now)
         pending = self.state.by_cloud[cloud.name]
+        cause, message = cloud.away or verdict.cause.error, verdict.cause.message
+        said = {"cloud": cloud.name, "cause": cause, "error": message, "pending": len(pending)}
         if cloud.away and not before:
-            self._log.warning(
-                "cloud_away", cloud=cloud.name, cause=cloud.away, pending=len(pending)
-            )
+            self._log.warning("cloud_away", **said)
         elif cloud.health.actions_away and not idle and not before:
-            self._log.warning(
-                "cloud_does_not_act",
-                cloud=cloud.name,
-                cause=verdict.cause.error,
-                error=verdict.cause.message,
-                pending=len(pending),
-            )
+            self._log.warning("cloud_does_not_act", **said)
         if cloud.health.away is not None:
             self.state.agenda.touch(pending)

@@ -35,12 +35,12 @@ from workers.store.nodes import DesiredRow
 from workers.store.power_store import Batch, PowerStore
 from workers.store.slurm_view import SnapshotReader
 
-_IDLE = 0.2
+_IDLE = 0.5
 _STORE_RETRY = 1.0
 _SECOND = 1.0
 # Seconds in which what calls have done is gathered for one commit; outcomes do not wait.
 _GATHER = 0.05
-_HELD_LONG = Cause("held_long", "still pending; rests so that the broker keeps its delivery")
+HELD_LONG = Cause("held_long", "still pending; rests so that the broker keeps its delivery")
 
 
 class Engine:
@@ -75,7 +75,9 @@ class Engine:
         self._reception = Reception(settings, state, store, snapshots, self._publisher)
         self._listings = SnapshotListings(settings, snapshots, clouds)
         self._cloud_events = CloudEvents(state, clouds, power.api_timeout, metrics)
-        self._steps = StepTaker(power, state, clouds, store, snapshots, self._publisher)
+        # so soon after its boot a node registers, if ever
+        within = 2.0 * settings.slurm.resume_timeout
+        self._steps = StepTaker(power, state, clouds, store, snapshots, self._publisher, within)
         self._reread: set[str] = set()
         self._is_paused = False
         self._store_error: BaseException | None = None
@@ -104,8 +106,7 @@ class Engine:
             pending = f"DRY RUN of {', '.join(dry)}: nothing is done; {pending}"
         if self._snapshots.silent:
             pending += "; suspends wait for a snapshot of Slurm"
-        sick = [c for c in self._clouds.values() if c.away or c.health.actions_away]
-        away = [f"{c.name}: {c.away or 'calls fail'}" for c in sick]
+        away = [f"{c.name}: {trouble}" for c in self._clouds.values() if (trouble := c.trouble)]
         return problem(f"{pending}; away: {', '.join(away)}") if away else pending
 
     def turn(self) -> None:
@@ -235,7 +236,7 @@ class Engine:
             self._store.renew(nodes, self._state.waited(now))
         for node in list(nodes.values()):
             if any(now - r.since > self._settings.power.hold for r in node.requests):
-                self._steps.park(node, _HELD_LONG, LATER_TIER)
+                self._steps.park(node, HELD_LONG, LATER_TIER)
         known = {name: node.row.generation for name, node in nodes.items()}
         self._reread.update(self._store.changed(known))
 

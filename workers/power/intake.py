@@ -1,50 +1,17 @@
-"""From a delivery to a pending request: strict parsing, and its history from the headers."""
+"""From a delivery to a pending request."""
 
-import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
 
-from schemas import headers
 from schemas.commands import PowerCommand, command_from
 from schemas.errors import MalformedMessageError
-from schemas.events import Cause
-from workers.broker.delivery import Delivery
-from workers.broker.failure_headers import with_failure
+from workers.broker.delivery import Delivery, DeliveryHistory, history_from
 from workers.store.requests import RoundKey
 
-# All headers together must fit into one frame of 128 KiB, or the broker closes the connection.
-_LONGEST_ERRORS = 65_536
 # slurmctld writes its state up to 5 s after a change: one that was killed before has forgotten its
 # call. A call that comes later than this (seconds) may be such a one.
 PROMPT = 10.0
-# More than any request needs; and it fits the stores' column for rounds.
-_MOST = 1_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class DeliveryHistory:
-    """What a delivery's headers say: failed attempts, the round, how often it was parked."""
-
-    attempt: int = 0
-    round: int = 1
-    parked: int = 0
-    errors: tuple[Mapping[str, Any], ...] = ()
-
-    def failed(self, cause: Cause, now: int) -> "DeliveryHistory":
-        """The history after one more failed attempt; `now` in ns since the epoch."""
-        errors = with_failure(self.errors, self.attempt + 1, cause, now)
-        return replace(self, attempt=self.attempt + 1, errors=errors)
-
-    def to_headers(self) -> dict[str, str | int]:
-        """As message headers."""
-        return {
-            headers.ATTEMPT: self.attempt,
-            headers.ROUND: self.round,
-            headers.PARKED: self.parked,
-            headers.ERRORS: json.dumps(self.errors, separators=(",", ":")),
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,43 +40,12 @@ class Pending:
         object.__setattr__(self, "key", (self.id, self.history.round))
 
 
-def history_from(raw: Mapping[str, Any]) -> DeliveryHistory:
-    """Read the headers; a missing or odd one counts as never set."""
-
-    def number(name: str, default: int) -> int:
-        value = raw.get(name)
-        if isinstance(value, bool) or not isinstance(value, int):
-            return default  # for Python, a bool is an int
-        return value if default <= value <= _MOST else default
-
-    return DeliveryHistory(
-        attempt=number(headers.ATTEMPT, 0),
-        round=number(headers.ROUND, 1),
-        parked=number(headers.PARKED, 0),
-        errors=_errors(raw.get(headers.ERRORS)),
-    )
-
-
-def _errors(text: object) -> tuple[Mapping[str, Any], ...]:
-    if not isinstance(text, str) or len(text) > _LONGEST_ERRORS:
-        return ()
-    try:
-        errors = json.loads(text)
-    except (ValueError, RecursionError):
-        return ()
-    return tuple(e for e in errors if isinstance(e, dict)) if isinstance(errors, list) else ()
-
-
 def read(
     delivery: Delivery, cluster: str, at: int, is_dry: Callable[[str], bool] | None = None
 ) -> Pending:
-    """The request that a delivery carries.
+    """The request that a delivery for our cluster carries; it came `at` (ns since the epoch).
 
-    Args:
-        delivery: the delivery.
-        cluster: whose requests we serve.
-        at: when it came (ns since the epoch).
-        is_dry: whether a node is in a dry run; None if none is.
+    `is_dry` says whether a node is in a dry run; None if none is.
 
     Raises:
         MalformedMessageError: it carries none, or one of another cluster.

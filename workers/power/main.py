@@ -42,8 +42,8 @@ def _serve(run: Runtime, tokens: TokenClient, owner: Owner) -> None:
         of_cloud = settings.clouds[name]
         auth = TokenServicePlugin(tokens, name, of_cloud.auth_url)
         auth.log_in_early()
-        templates = {n: g.server for n, g in settings.groups.items() if g.server is not None}
-        cloud = Cloud(of_cloud, auth, power.api_timeout, settings.cluster, templates)
+        groups = {key: group for key, group in settings.groups.items() if group.cloud == name}
+        cloud = Cloud(of_cloud, auth, power.api_timeout, settings.cluster, groups)
         return CloudDriver(name, settings.cluster, of_cloud, cloud, post)
 
     link = run.open_link(

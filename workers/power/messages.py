@@ -11,11 +11,11 @@ from schemas.errors import MalformedMessageError
 from schemas.events import Cause, RequestEvent, Transition
 from schemas.notices import Notice
 from workers.broker import topology
-from workers.broker.delivery import Delivery
+from workers.broker.delivery import Delivery, DeliveryHistory
 from workers.broker.failure_headers import final_cause
 from workers.broker.outgoing import event
 from workers.clouds.servers import node_address
-from workers.power.intake import DeliveryHistory, Pending
+from workers.power.intake import Pending
 from workers.power.node import PendingNode
 from workers.power.steps import Finish
 from workers.store.group_images import GroupImage

@@ -12,7 +12,6 @@ from workers.power.node import PendingNode
 
 # A call is answered in a fraction of a second, a sick cloud's after up to the API timeout.
 _BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 60.0)
-_NS = 1_000_000_000
 
 
 class PowerMetrics:
@@ -62,4 +61,4 @@ class PowerMetrics:
             self._in_flight.labels(cloud.name).set(cloud.in_flight)
             self._well.labels(cloud.name).set(cloud.health.well and not cloud.away)
             self._pending.labels(cloud.name).set(here[cloud.name])
-        self._oldest.set(max(0.0, (time.time_ns() - oldest) / _NS) if oldest else 0.0)
+        self._oldest.set(max(0.0, (time.time_ns() - oldest) / 1e9) if oldest else 0.0)

@@ -10,11 +10,10 @@ from dataclasses import dataclass, replace
 from schemas.events import Cause, CloudAction, Transition
 from workers.clouds.actions import CREATE, FIND_IMAGE, NEEDS_ROOM
 from workers.clouds.decide import Decision, Fail, Settled, Wait, decide
-from workers.clouds.errors import UNKNOWN, Then, Verdict
+from workers.clouds.errors import UNKNOWN, NotWantedError, Then, Verdict, may_take_effect
 from workers.clouds.health import Health
 from workers.clouds.servers import ServerView
 from workers.power.admit import FIRST_TIER
-from workers.power.calls import NotWantedError, may_take_effect
 from workers.power.node import (
     DONE,
     LOOKING,
@@ -30,7 +29,7 @@ from workers.power.node import (
 )
 from workers.power.steps import Finish, MakeCall, ParkNode, Retry, Step, WaitFor
 
-# Other boots that must be stuck too before a boot that ran out of time is the cloud's fault.
+# So many other boots that are stuck too are the cloud's fault, also where some are not.
 _STUCK_TOO = 2
 # So often in a row the cloud may say that the server is not as expected.
 _CONFLICTS = 5
@@ -102,6 +101,7 @@ def _without_deciding(node: PendingNode, cloud: CloudSituation, now: float) -> S
         return ParkNode(cloud.health.away, cloud.health.rest(now))
     if isinstance(node.phase, Decided):
         return node.phase.step
+    # the property asks this too, but is not called for each step of each node
     if node.row.desired in OF_OPERATORS and node.is_overtaken:
         return Finish(Transition.COMPLETED, None, None)
     return None
@@ -136,7 +136,8 @@ def _fail(
     whole = _decide_as_of(node, cloud, cloud.servers.whole_as_of, registered=registered)
     if not isinstance(whole, Fail):
         return _FOR_A_WHOLE_LISTING
-    if fail.cause.error == "boot_timeout" and _boots_are_stuck(node, cloud, now):
+    is_slurms = fail.cause.error == "boot_timeout" and node.row.desired not in OF_OPERATORS
+    if is_slurms and _boots_are_stuck(node, cloud, now):
         cause = Cause(BOOTS_STUCK, f"{fail.cause.message}, and other boots are stuck too")
         return ParkNode(cause, cloud.health.rest(now), afresh=True)
     return Finish(Transition.FAILED, fail.cause, None)
@@ -149,13 +150,9 @@ def _boots_are_stuck(node: PendingNode, cloud: CloudSituation, now: float) -> bo
         return False
     if health.booted_at < health.stuck_at and now - health.stuck_at < node.group.boot_timeout:
         return True
-    stuck = (
-        peer.name != node.name
-        and peer.is_booting
-        and now - peer.patient_since > peer.group.boot_timeout / 2
-        for peer in cloud.peers()
-    )
-    return sum(stuck) >= _STUCK_TOO
+    others = [peer for peer in cloud.peers() if peer.name != node.name and peer.is_booting]
+    stuck = sum(now - peer.patient_since > peer.group.boot_timeout / 2 for peer in others)
+    return stuck >= _STUCK_TOO or 0 < stuck == len(others)
 
 
 def _judge(node: PendingNode, failed: Judging, cloud: CloudSituation, now: float) -> Step:

@@ -142,6 +142,10 @@ class PendingNode:
             action.action in BOOTS and action.result == DONE for action in self.made
         )
 
+    def boot_age(self, now: float) -> float | None:
+        """Seconds since the call that boots it was answered; None if none was, or another is under way."""
+        return now - self.patient_since if self.is_booting and not self.is_calling else None
+
     @property
     def last_reboot(self) -> int | None:
         """When this round last rebooted the server, or may have (ns since the epoch), or None."""
@@ -151,10 +155,6 @@ class PendingNode:
     def correlation_id(self, key: RoundKey) -> str | None:
         """The correlation id of this round's request, if it still waits."""
         return next((p.command.correlation_id for p in self.requests if p.key == key), None)
-
-    def without_requests(self) -> "PendingNode":
-        """The node when nobody waits for it any more."""
-        return replace(self, requests=())
 
     def call_for(self, act: Act, image_id: str | None) -> Call:
         """The call to make; `image_id` replaces the template's image."""
@@ -169,7 +169,7 @@ class PendingNode:
         """What the listing that was requested at `as_of` says of the node."""
         made = self.made
         found = servers.find(self.name, self.row.server_id)
-        ours = servers.ours(found, self.row.server_id)
+        ours = servers.ours(found)
         return NodeView(
             servers=found,
             fresh=as_of > self.fresh_after,

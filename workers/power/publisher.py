@@ -12,10 +12,10 @@ from schemas.commands import Kind
 from schemas.errors import MalformedMessageError
 from schemas.events import Cause, RequestEvent, Transition
 from workers.broker import outgoing
-from workers.broker.delivery import Delivery
+from workers.broker.delivery import Delivery, history_from
 from workers.broker.link import Link
 from workers.errors import BrokerAwayError
-from workers.power import intake, messages
+from workers.power import messages
 from workers.power.events import Confirmed
 from workers.power.intake import Pending
 from workers.power.metrics import PowerMetrics
@@ -149,10 +149,7 @@ class Publisher:
     def ended(self, request: Pending, body: bytes, event: RequestEvent | None = None) -> None:
         """Publish the outcome that the store holds, and the dead letter of a failure.
 
-        Args:
-            request: the request.
-            body: the outcome as stored.
-            event: the same, if it was read before.
+        `body` is the outcome as stored; `event` is the same, if it was read before.
         """
         if event is None:
             event, message = outgoing.stored(body)
@@ -181,7 +178,7 @@ class Publisher:
         """Dead-letter a message that cannot be read."""
         now = time.time_ns()
         self._log.error("message_rejected", queue=delivery.queue, field=error.field)
-        history = intake.history_from(delivery.headers)
+        history = history_from(delivery.headers)
         cause = Cause("malformed", str(error))
         letter = messages.dead_letter(delivery, history, cause, now)
         notice = messages.rejected(delivery, self.cluster, error, now)

@@ -11,15 +11,7 @@ from workers.broker import topology
 from workers.broker.delivery import Delivery
 from workers.config.settings import Settings
 from workers.power import intake, messages
-from workers.power.admit import (
-    FIRST_TIER,
-    LATER_TIER,
-    TAKE,
-    Admission,
-    End,
-    Park,
-    admit,
-)
+from workers.power.admit import FIRST_TIER, LATER_TIER, TAKE, Admission, End, Park, admit
 from workers.power.intake import Pending
 from workers.power.node import PendingNode, joined
 from workers.power.publisher import Publisher

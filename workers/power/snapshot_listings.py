@@ -11,14 +11,13 @@ from functools import partial
 from schemas.server import Server
 from workers.clouds.actions import DELETE
 from workers.clouds.driver import CloudDriver
+from workers.clouds.errors import NotWantedError
 from workers.clouds.nova_requests import Call
-from workers.clouds.strays import is_stray, is_surplus, may_have_job
+from workers.clouds.strays import cloud_of, is_stray, is_surplus, may_have_job
 from workers.config.settings import Settings
-from workers.power.calls import NotWantedError
 from workers.process.doubling import doubled
 from workers.store.slurm_view import SnapshotReader
 
-_NS = 1_000_000_000
 _LONGEST_REPEAT = 3600.0
 
 
@@ -56,8 +55,7 @@ class SnapshotListings:
                     cloud.list_soon(now)
 
     def _keep(self, cloud: CloudDriver) -> None:
-        age = time.monotonic() - cloud.view.as_of
-        asked_at = time.time_ns() - int(age * _NS)
+        asked_at = time.time_ns() - int((time.monotonic() - cloud.view.as_of) * 1e9)
         servers = cloud.view.servers
         self.snapshots.keep(cloud.name, self._generation, asked_at, servers)
         cloud.ordered = None
@@ -81,7 +79,7 @@ class SnapshotListings:
         node = server.node or ""
         if self.settings.is_dry(node):
             return False
-        if is_stray(self.settings, cloud.name, server):
+        if self._is_stray(cloud, server):
             return self._is_unused(node)
         own = self.snapshots.own_server(node)
         found = cloud.view.find(node, own)
@@ -90,12 +88,19 @@ class SnapshotListings:
         own_runs = any(one.id == own and one.status == "ACTIVE" for one in found)
         return (own_runs and not may_have_job(server)) or self._is_unused(node)
 
+    def _is_stray(self, cloud: CloudDriver, server: Server) -> bool:
+        views = {name: one.view for name, one in self.clouds.items()}
+        home = cloud_of(self.settings, server)
+        # what was never listed here may list it, too
+        is_known = home is None or views[home].whole_as_of > 0
+        return is_known and is_stray(self.settings, cloud.name, server, views)
+
     def _is_unused(self, node: str) -> bool:
         return self.snapshots.is_unused(node, self.settings.nodes)
 
     def _guard(self, cloud: CloudDriver, server: Server) -> None:
         """Runs on the caller's thread: a worker may have begun to use the node, or a job to run on it."""
-        node, is_nobodys = server.node or "", is_stray(self.settings, cloud.name, server)
+        node, is_nobodys = server.node or "", self._is_stray(cloud, server)
         if not is_nobodys and self.snapshots.own_server(node) in {None, server.id}:
             raise NotWantedError("the node is acted on now", 0)
         if (is_nobodys or may_have_job(server)) and not self._is_unused(node):

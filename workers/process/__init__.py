@@ -7,6 +7,7 @@ metrics_endpoint: the HTTP server for Prometheus.
 files: files that are written whole or not at all.
 programs: other programs, run for what they print.
 foreign: answers of foreign services over HTTP, bounded and checked.
+authorities: which certificate authorities requests trust.
 recent_secrets: the last secrets of a service, which no words of it repeat.
 redirects: where a redirect may lead a request with a secret.
 echoes: what a text repeats of a secret.

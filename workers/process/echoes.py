@@ -20,56 +20,78 @@ _PERCENT = re.compile(r"%[0-9A-F]{2}")
 _FOR_URLS = str.maketrans("+/", "-_")
 # Of a JWT (RFC 7519), header and payload begin with `{"`, in Base64.
 _TOKEN = re.compile(r"\beyJ[\w-]{8,}\.[\w-]{8,}(\.[\w-]*)*|\bgAAAA[\w-]{20,}=*", re.ASCII)
-_ESCAPED = re.compile(rb"\\u00([0-7][0-9a-fA-F])")
+_ESCAPED = re.compile(rb"\\u00([0-7][0-9a-fA-F])|\\([nrt/])")
+_CODED = re.compile(rb"%([0-9a-fA-F]{2})")
+_LOWER, _SPACE = bytes(range(256)).lower(), b" \t\r\n\v\f"
 
 
 class Echoes:
     """Finds what a text repeats of some secrets, in any of their `forms`: one look for all of them."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
-        shown = {form for secret in secrets for form in forms(secret) if form}
-        self._shown = {form.encode(errors="surrogatepass") for form in shown}
-        self._pieces = lru_cache(maxsize=2)(self._of_size)
+        # each form, with the length of eight characters of the secret in it
+        self._sizes = {
+            _level(form.encode(errors="surrogatepass")): max(
+                PIECE, PIECE * len(form) // len(secret)
+            )
+            for secret in secrets
+            for form in forms(secret)
+            if form
+        }
+        self._pieces = lru_cache(maxsize=None)(self._of_size)
 
     def are_in(self, answer: bytes) -> bool:
-        """Whether a stranger's answer contains a piece of a secret."""
-        if not self._shown:
+        """Whether a stranger's answer contains a piece of a secret, also in capitals or over lines."""
+        if not self._sizes:
             return False
-        if b"\\" in answer:  # JSON can write any character as an escape
-            plain = _ESCAPED.sub(lambda found: bytes([int(found[1], 16)]), answer)
-            answer = answer + b"\0" + plain.replace(b"\\/", b"/")
+        answer = _level(answer)
         is_long = len(answer) >= _LONG
-        size, step = (_LONG_PIECE, _LONG_STEP) if is_long else (PIECE, 1)
-        if any(form in answer for form in self._shown if len(form) < size):
+        if any(form in answer for form in self._sizes if len(form) < PIECE):
             return True
         if is_long:
             numbers = memoryview(answer)[: len(answer) & -PIECE].cast("Q")[:: _LONG_PIECE // PIECE]
             if self._numbers.isdisjoint(numbers):
                 return False
+            return self._has(answer, _LONG_PIECE, _LONG_STEP)
+        # Eight hexadecimal digits may be there by chance, in any id: sixteen are eight characters
+        return self._has(answer, PIECE) and any(
+            self._has(answer, size, of=size) for size in sorted({*self._sizes.values()})
+        )
+
+    def _has(self, answer: bytes, size: int, step: int = 1, *, of: int | None = None) -> bool:
         # one look at each place of the answer, not one search for each of a thousand pieces
-        return not self._pieces(size).isdisjoint(
+        return not self._pieces(size, of).isdisjoint(
             answer[at : at + size] for at in range(0, len(answer) - size + 1, step)
         )
 
     @cached_property
     def _numbers(self) -> frozenset[int]:
         """The pieces of eight bytes as numbers: a long answer is looked at as a row of numbers."""
-        return frozenset(int.from_bytes(one, sys.byteorder) for one in self._pieces(PIECE))
+        return frozenset(int.from_bytes(one, sys.byteorder) for one in self._of_size(PIECE))
 
-    def _of_size(self, size: int) -> frozenset[bytes]:
+    def _of_size(self, size: int, of: int | None = None) -> frozenset[bytes]:
+        """The pieces of all forms; or of those where `of` characters are a piece of the secret."""
         return frozenset(
-            form[at : at + size] for form in self._shown for at in range(len(form) - size + 1)
+            form[at : at + size]
+            for form, needed in self._sizes.items()
+            if of in {None, needed}
+            for at in range(len(form) - size + 1)
         )
 
 
-def repeats(answer: bytes, secret: str) -> bool:
-    """Whether a stranger's answer contains a piece of a secret in any of its `forms`."""
-    return _echoes(secret).are_in(answer)
+def _level(text: bytes) -> bytes:
+    """A text without capitals, line ends and spaces; also as it is without escapes of JSON or a URL."""
+    shown = [text]
+    if b"\\" in text:  # JSON can write any character as an escape
+        shown.append(_ESCAPED.sub(_character, text))
+    if b"%" in text and len(text) < _LONG:
+        shown.append(_CODED.sub(_character, text))
+    return b"\0".join(shown).translate(_LOWER, _SPACE)
 
 
-@lru_cache(maxsize=4)  # each answer to the same token is searched
-def _echoes(secret: str) -> Echoes:
-    return Echoes((secret,))
+def _character(found: re.Match[bytes]) -> bytes:
+    digits = found[1]
+    return bytes([int(digits, 16)]) if digits else found[2].translate(None, b"nrt")
 
 
 def without_tokens(text: str) -> str:

@@ -2,9 +2,7 @@
 
 import io
 import math
-import os
 import socket
-import ssl
 import time
 from functools import partial
 from http.client import HTTPResponse
@@ -19,9 +17,9 @@ from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
-from producers.settings import ConfigError
-from producers.trust import UntrustedFileError, require_trusted
+from producers.reasons import AuthoritiesError
 from workers.errors import LamplighterError
+from workers.process.authorities import AuthorityFile, trusted
 from workers.process.echoes import without_tokens
 from workers.process.recent_secrets import RecentSecrets
 from workers.process.redirects import followed
@@ -32,7 +30,6 @@ MOST_BYTES = 32 * 2**20
 _CHUNK = 2**16
 # A cloud may repeat the token before the present one, too.
 _TOKENS = 3
-_BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 LONGEST_LINE = 500
 
 
@@ -62,31 +59,6 @@ def one_line(text: str) -> str:
     return without_tokens(line)[:LONGEST_LINE]
 
 
-def trusted(ca_file: Path | None) -> str | bool:
-    """For requests' `verify`: this file of authorities alone, else the system's store.
-
-    $REQUESTS_CA_BUNDLE, $SSL_CERT_FILE or $SSL_CERT_DIR replace the system's store; without a store,
-    the authorities that come with requests are trusted.
-
-    Raises:
-        ConfigError: other users can change the file.
-    """
-    if ca_file is not None:
-        try:
-            require_trusted(ca_file)
-        except UntrustedFileError as error:
-            raise ConfigError(f"ca_file: {error}") from None
-        return str(ca_file)
-    if any(map(os.environ.get, _BUNDLES)):
-        return True  # requests reads the variable
-    system = ssl.get_default_verify_paths()
-    if system.cafile:
-        return system.cafile
-    if system.capath and any(Path(system.capath).iterdir()):
-        return system.capath
-    return True
-
-
 def bounded_session(  # noqa: PLR0913 - each is an independent bound
     ca_file: Path | None,
     seconds: float,
@@ -102,7 +74,8 @@ def bounded_session(  # noqa: PLR0913 - each is an independent bound
     body of a request carry secrets.
 
     Args:
-        ca_file: as in `trusted`.
+        ca_file: as in `trusted`; a request for which it cannot be used is not made, and its error is
+            caused by an AuthoritiesError.
         seconds: the time for one answer, from its first header to the end of its body.
         most: bytes of one answer's body.
         connections: how many are kept open to one host.
@@ -116,6 +89,7 @@ def bounded_session(  # noqa: PLR0913 - each is an independent bound
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     adapter = _BoundedAdapter(
         session.verify,
+        None if ca_file is None else AuthorityFile(ca_file),
         _pools(seconds, until),
         most,
         cut=cut,
@@ -133,13 +107,14 @@ class _BoundedAdapter(HTTPAdapter):
     def __init__(
         self,
         verify: str | bool,  # noqa: FBT001 - requests'
+        authorities: AuthorityFile | None,
         pools: dict[str, type[HTTPConnectionPool]],
         most: int,
         *,
         cut: bool,
         **pool: Any,  # noqa: ANN401 - requests'
     ) -> None:
-        self._verify = verify
+        self._verify, self._authorities = verify, authorities
         self._pools = pools
         self._most, self._cut = most, cut
         self._tokens = RecentSecrets(_TOKENS)
@@ -153,6 +128,14 @@ class _BoundedAdapter(HTTPAdapter):
         manager = super().proxy_manager_for(proxy, **how)
         manager.pool_classes_by_scheme = self._pools
         return manager
+
+    def cert_verify(self, conn: Any, url: str, *how: Any) -> None:  # noqa: ANN401 - requests'
+        if self._authorities is not None and url.lower().startswith("https:"):
+            try:
+                self._authorities.require()
+            except AuthoritiesError as error:
+                raise requests.RequestException(str(error)) from error
+        super().cert_verify(conn, url, *how)  # type: ignore[no-untyped-call]
 
     def send(self, request: requests.PreparedRequest, **how: Any) -> requests.Response:  # type: ignore[override] # noqa: ANN401 - requests'
         if self._verify is not True:

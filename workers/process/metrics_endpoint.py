@@ -17,9 +17,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 import structlog
 from prometheus_client import CollectorRegistry, ProcessCollector, make_wsgi_app
 
-from producers.addresses import is_loopback
 from producers.settings import ConfigError
-from schemas.numbers import whole_number
 from workers.config.tables import MetricsSettings
 
 ENVIRONMENT = "LAMPLIGHTER_METRICS"
@@ -28,7 +26,6 @@ ROLES = (
     *("up", "tokens", "power", "audit", "relay", "slurm", "console", "resync", "notify"),
     "snapshot",
 )
-_MOST_PORT = 65_535
 # Prometheus waits for an answer for 10 s by default (scrape_timeout).
 _MOST_CALLERS = 16
 _CALL_SECONDS = 15.0
@@ -40,18 +37,16 @@ def endpoint_address(
     """Host and port of this process's endpoint, or None without one; port 0 is any free port.
 
     Raises:
-        ConfigError: metrics.listen or $LAMPLIGHTER_METRICS is not an address.
+        ConfigError: $LAMPLIGHTER_METRICS is not an address, or one where others could read them.
     """
     given = environ.get(ENVIRONMENT)
-    field, text = (f"${ENVIRONMENT}", given) if given else ("metrics.listen", settings.listen)
+    text = given or settings.listen
     if text is None:
         return None
-    host, port = _split(text, field)
-    if not settings.insecure and not is_loopback(host):
-        raise ConfigError(
-            f"{field}: {host} lets other hosts read the metrics unencrypted and without a login: "
-            "write 127.0.0.1, or insecure = true in [metrics]"
-        )
+    try:
+        host, port = settings.address(text)
+    except ValueError as error:
+        raise ConfigError(f"{ENVIRONMENT}: {error}") from None
     return host, port if given or not port else port + ROLES.index(role)
 
 
@@ -135,11 +130,3 @@ class _Handler(WSGIRequestHandler):
 def _shut(request: socket.socket) -> None:
     with suppress(OSError):
         request.shutdown(socket.SHUT_RDWR)
-
-
-def _split(text: str, field: str) -> tuple[str, int]:
-    host, _, port = text.rpartition(":")
-    number = whole_number(port, most=_MOST_PORT - len(ROLES))
-    if not host or number is None:
-        raise ConfigError(f'{field}: {text!r} is not an address; write "127.0.0.1:9464"')
-    return host.strip("[]"), number

@@ -31,6 +31,10 @@ class Stop:
         """Whether `set` was called."""
         return self._is_set
 
+    def fileno(self) -> int:
+        """Readable once `set` was called."""
+        return self._descriptor
+
     def wait(self, seconds: float) -> bool:
         """Wait so many seconds at most; whether `set` was called."""
         poll = select.poll()

@@ -120,6 +120,9 @@ def find_drift(node: ComparedNode) -> DriftAction:
         found = DriftAction(Drift.STUCK, RepairStep.REPORT)
     if found.drift is Drift.BROKEN and node.frees:
         found = DriftAction(Drift.BROKEN, RepairStep.SUSPEND)
+    if node.seen is ServerState.BROKEN and node.answers:
+        # Nova's ERROR can be that of an operation beside the server, which still runs a job
+        found = _BROKEN
     if (
         found.drift is Drift.ORPHAN
         and node.seen is ServerState.LEFT

@@ -39,7 +39,7 @@ class Drift(enum.StrEnum):
     GHOST: its requested state is up, and it is powered down for Slurm.
     DEAD: Slurm relies on it, and it does not run.
     UNASKED: Slurm relies on it, and its requested state is not up: the call of a hook was lost.
-    BROKEN: it is in ERROR, and is not needed.
+    BROKEN: it is in ERROR, and is not needed; or its slurmd answers all the same.
     STUCK: its server is being deleted for longer than its group's stop_timeout.
     AMBIGUOUS: several servers match.
     LEFT_DOWN: it is out of service in Slurm because a boot failed, and was not returned in time.
@@ -94,6 +94,7 @@ class ComparedNode:
         power: its state in Slurm; None if Slurm does not know the node, so that no job can run on it.
         desired: the last state requested before the snapshot; None if there was no request.
         seen: its state in its cloud.
+        answers: whether its slurmd answers: a job may run on it, whatever its cloud says.
         newer: whether a state was requested since the snapshot.
         busy: whether a request for it is in progress.
         held: whether it is on hold.
@@ -105,6 +106,7 @@ class ComparedNode:
     power: Power | None
     desired: Desired | None
     seen: ServerState
+    answers: bool = False
     newer: bool = False
     busy: bool = False
     held: bool = False

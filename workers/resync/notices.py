@@ -12,7 +12,8 @@ from workers.resync.plan import FoundDrift
 NO_SNAPSHOT = "run lamplighter worker snapshot on slurmctld's host, as SlurmUser"
 _MOST = 20
 _REMEDIES = {
-    Drift.BROKEN: "check its server; lamplighter nodes retire deletes a server of ours",
+    Drift.BROKEN: "check its server; drain the node first if it is in use; lamplighter nodes retire deletes a"
+    " server of ours",
     Drift.AMBIGUOUS: "delete the servers that are not its own; lamplighter drift lists them",
     Drift.STUCK: "delete its server again, or let the cloud's administrators end the deletion",
     Drift.LEFT_DOWN: "check that lamplighter worker slurm runs, which returns a node with a reason of"

@@ -22,8 +22,6 @@ _NS = 1_000_000_000
 _KINDS = {RepairStep.RESUME: Kind.RESUME, RepairStep.SUSPEND: Kind.SUSPEND}
 # Part of the note of every request that powers an orphan off.
 ORPHAN_NOTE = f": {Drift.ORPHAN}; Slurm: "
-# An operator who requests repairs has checked the nodes: there is no need to wait.
-WITHOUT_DELAY = ResyncSettings(grace=0.0, repeat_after=0.0)
 
 
 @dataclass(frozen=True, slots=True)

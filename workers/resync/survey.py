@@ -106,6 +106,7 @@ def survey(connection: sa.Connection, settings: Settings, snapshot: Snapshot) ->
         known = ComparedNode(
             power=slurm[name].power if name in slurm else absent,
             desired=Desired(row.desired) if row else None,
+            answers=name in slurm and slurm[name].answers,
             seen=ServerState.UNKNOWN if acted else server_state(servers, strategy),
             newer=row is not None and row.generation > snapshot.generation,
             busy=name in busy or (row is not None and bool(row.leased)),
@@ -125,7 +126,7 @@ def survey(connection: sa.Connection, settings: Settings, snapshot: Snapshot) ->
         (cloud, server)
         for cloud, view in views.items()
         for server in view.servers
-        if is_stray(settings, cloud, server)
+        if is_stray(settings, cloud, server, views)
     )
     return Survey(
         snapshot,

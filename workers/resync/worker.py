@@ -31,7 +31,8 @@ from workers.store import snapshots
 from workers.store.database import STORE_ERRORS, reading
 from workers.store.heartbeats import problem
 
-_IDLE = 0.2
+# Seconds between two looks: while a snapshot waits for its listings, and while none does.
+_POLL, _IDLE = 0.2, 0.5
 _STORE_RETRY = 1.0
 _CONFIRM = 30.0
 _CHECK_AGE = 1.0
@@ -68,7 +69,7 @@ class ResyncWorker:
     def turn(self) -> None:
         """Wait a moment for a snapshot, and handle what is due."""
         try:
-            delivery = self._deliveries.get(timeout=_IDLE)
+            delivery = self._deliveries.get(timeout=_IDLE if self._pending is None else _POLL)
         except queue.Empty:
             delivery = None
         try:

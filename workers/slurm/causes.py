@@ -27,7 +27,7 @@ _TRANSIENT = frozenset(
     {
         *("network", "timeout", "server_side", "over_limit", "unreadable_answer", "unknown"),
         *("unauthorized", "invalid_grant", "token", "token_service_away", "provider_away"),
-        *("lease_held", "held_long", "on_hold"),
+        *("lease_held", "held_long", "on_hold", "unconfirmed"),
     }
 )
 _RETRYABLE = frozenset(
@@ -39,7 +39,7 @@ _RETRYABLE = frozenset(
 # Causes that affect the whole group: once one of its nodes has booted, the others are worth a try.
 GROUP_CAUSES = NO_ROOM | {"bad_template", "forbidden", "bad_request"}
 # Causes for which a request is parked although its cloud is available: the node is not given back.
-BUSY = frozenset({"lease_held", "held_long", "on_hold"})
+BUSY = frozenset({"lease_held", "held_long", "on_hold", "unconfirmed"})
 
 
 def kind_of(error: str) -> CauseKind:

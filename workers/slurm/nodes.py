@@ -164,8 +164,9 @@ def _field(fixed: str, name: str) -> str:
     return found[0] if len(found) == 1 else ""
 
 
-# The states of jobs that have nodes: squeue(1), "JOB STATE CODES".
-HAVE_NODES = ("RUNNING", "SUSPENDED", "CONFIGURING", "COMPLETING", "STOPPED")
+# The states of jobs that have nodes: squeue(1), "JOB STATE CODES". A running job to which SIGSTOP or
+# SIGCONT is sent is SIGNALING until its slurmd answers, and then squeue does not take it for RUNNING.
+HAVE_NODES = ("RUNNING", "SUSPENDED", "CONFIGURING", "COMPLETING", "STOPPED", "SIGNALING")
 _JOB_FIELDS = (
     *("JobID", "State", "NodeList", "SubmitTime", "StartTime", "EndTime"),
     *("UserName", "exit_code", "Command"),

@@ -4,9 +4,11 @@ A thread of the slurm worker. It queries slurmctld only while a job waits, throu
 keeps running meanwhile. Its failure costs no job more than Slurm's own 30 s timer.
 """
 
+import resource
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from math import inf
 
@@ -20,9 +22,9 @@ from workers.config.settings import Settings
 from workers.process.runtime import Runtime
 from workers.slurm.commands import SlurmAwayError
 from workers.slurm.metrics import PrologMetrics
-from workers.slurm.nodes import nodes_from
+from workers.slurm.nodes import JobState, nodes_from
 from workers.slurm.prolog_fifos import Arrival, PrologFifos
-from workers.slurm.prolog_release import PrologJob, Release, has_left, release
+from workers.slurm.prolog_release import GRACE, PrologJob, Release, has_left, release
 from workers.slurm.prolog_slots import default_slots, is_tuned
 from workers.slurm.scontrol import Slurm
 
@@ -35,11 +37,13 @@ _SLOTS_PACE = 60.0
 _AWAY = 5.0
 # Bytes of a list of nodes; a longer one is not sent, and all nodes are read.
 _LONGEST = 3000
+# Each script is an open file: the part of all that this process may have.
+_FILES_SHARE = 2
 # A script waits so many seconds for the next line; with many scripts, lines come less often.
 _LIMIT, _LINES_A_SECOND = 3, 40
-# Seconds that a job may wait longer than Slurm's ResumeTimeout; seconds for which nobody waits after
-# --release; seconds to the next try after a failure; seconds of a turn in which nothing happens.
-_GRACE, _CLOSED, _PAUSE, _TURN = 10, 10.0, 5.0, 1.0
+# Seconds for which nobody waits after --release; seconds to the next try after a failure; seconds of a
+# turn in which nothing happens.
+_CLOSED, _PAUSE, _TURN = 10.0, 5.0, 1.0
 
 
 class PrologWatcher:
@@ -60,7 +64,7 @@ class PrologWatcher:
         self._metrics = metrics
         self._set_slots = settings.slurm.prolog_slots
         self._slots, self._slots_at = 0, -inf
-        self._ceiling = settings.slurm.resume_timeout + _GRACE
+        self._ceiling = settings.slurm.resume_timeout + GRACE
         self._waiting: dict[int, PrologJob] = {}
         self._since: dict[int, float] = {}
         self._session = slurm.session()
@@ -68,6 +72,10 @@ class PrologWatcher:
         # the scripts that the query under way is about, and when it was sent
         self._asked: set[int] = set()
         self._asked_at: float | None = None
+        # squeue, which may take long, and the scripts that it is about
+        self._thread = ThreadPoolExecutor(1, "squeue")
+        self._jobs: Future[Mapping[int, JobState]] | None = None
+        self._listed: set[int] = set()
         self._read_at = self._known_at = self._jobs_at = self._took = 0.0
         self._kept_at = self._closed_until = 0.0
         self._log = structlog.get_logger()
@@ -75,6 +83,7 @@ class PrologWatcher:
     def close(self) -> None:
         """End what runs for it."""
         self._session.close()
+        self._thread.shutdown(wait=False, cancel_futures=True)
 
     def turn(self, timeout: float) -> None:
         """Wait for a script, an answer or the next reading, at most `timeout` seconds, and handle it.
@@ -95,6 +104,7 @@ class PrologWatcher:
             self._ask()
         elif not self._waiting and time.monotonic() >= self._read_at + _IDLE:
             self._session.close()
+        self._let_go_what_has_left()
         self._let_go_without_slurm()
         self._keep()
         self._metrics.waiting.set(len(self._waiting))
@@ -115,7 +125,8 @@ class PrologWatcher:
         if not self._waiting and now >= self._slots_at + _SLOTS_PACE:
             # slurmctld may be another one, or have another environment
             self._slots_at = now
-            self._slots = self._set_slots or default_slots(self._slurm.version(), tuned=is_tuned())
+            slots = self._set_slots or default_slots(self._slurm.version(), tuned=is_tuned())
+            self._slots = min(slots, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // _FILES_SHARE)
             self._metrics.slots.set(self._slots)
         if nodes and now >= self._closed_until and len(self._waiting) < self._slots:
             self._waiting[arrival.fd] = PrologJob(arrival.job_id, nodes, now + self._ceiling)
@@ -159,16 +170,21 @@ class PrologWatcher:
         for fd in self._asked & self._waiting.keys():
             if why := release(self._waiting[fd], self._nodes, now):
                 self._end(fd, why)
-        if self._waiting and now >= self._jobs_at + _JOBS_PACE:
-            self._jobs_at = now
-            self._let_go_what_has_left()
 
     def _let_go_what_has_left(self) -> None:
-        with suppress(SlurmAwayError):
-            states = self._slurm.jobs(job.job_id for job in self._waiting.values())
-            for fd, job in list(self._waiting.items()):
-                if has_left(states.get(job.job_id)):
-                    self._end(fd, Release.LEFT)
+        """Ask squeue for the jobs now and then, and take its answer in."""
+        now = time.monotonic()
+        if self._jobs is not None and self._jobs.done():
+            jobs, self._jobs = self._jobs, None
+            with suppress(SlurmAwayError):
+                states = jobs.result()
+                for fd in self._listed & self._waiting.keys():
+                    if has_left(states.get(self._waiting[fd].job_id)):
+                        self._end(fd, Release.LEFT)
+        elif self._jobs is None and self._waiting and now >= self._jobs_at + _JOBS_PACE:
+            self._jobs_at, self._listed = now, set(self._waiting)
+            numbers = [job.job_id for job in self._waiting.values()]
+            self._jobs = self._thread.submit(self._slurm.jobs, numbers)
 
     def _let_go_without_slurm(self) -> None:
         """Let those go for whom no reading has succeeded for some time."""
@@ -180,6 +196,9 @@ class PrologWatcher:
     def _end(self, fd: int, why: Release) -> None:
         job, waited = self._waiting.pop(fd), time.monotonic() - self._since.pop(fd)
         self._fifos.let_go(fd)
+        # the next script may have its number
+        self._asked.discard(fd)
+        self._listed.discard(fd)
         self._metrics.released(why)
         self._log.info("prolog_job_released", job=job.job_id, why=str(why), waited=round(waited, 3))
 
@@ -213,14 +232,22 @@ def _watch(run: Runtime, slurm: Slurm, metrics: PrologMetrics) -> None:
     """Watch until the process stops; after a failure, all scripts go on, and it starts again."""
     folder = run.settings.slurm.prolog
     log = structlog.get_logger()
+
+    def tell(problem: str | None) -> None:
+        run.trouble = lambda: problem
+
     while folder is not None and not run.stop.is_set():
         try:
             with PrologFifos(folder) as fifos:
                 watcher = PrologWatcher(run.settings, slurm, fifos, metrics)
                 with closing(watcher):
                     log.info("prolog_watched", folder=str(folder))
+                    tell(None)
                     while not run.stop.is_set():
                         watcher.turn(_TURN)
         except (ConfigError, SlurmAwayError, OSError) as error:
             log.warning("prolog_not_watched", error=str(error))
+            tell(f"jobs wait for Slurm's timer: {error}")
+        except Exception:  # the thread must not end while the worker lives
+            log.exception("prolog_not_watched")
         run.stop.wait(_PAUSE)

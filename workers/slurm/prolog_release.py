@@ -6,6 +6,8 @@ from enum import StrEnum
 
 from workers.slurm.nodes import JobState, NodeState
 
+# Seconds that a job may wait longer than Slurm's ResumeTimeout.
+GRACE = 10
 _ALLOCATED = frozenset({"ALLOCATED", "MIXED"})
 # Flags of a node whose job will not start there: scontrol(1), "NODE STATE CODES".
 _OUT_OF_SERVICE = frozenset({"DRAIN", "FAIL", "POWER_DOWN", "POWERING_DOWN"})

@@ -5,6 +5,7 @@ from 20 scripts on with 22.05, from 60 on with 24.11). glibc's setting pthread.s
 slurmctld's environment prevents it.
 """
 
+import os
 import re
 from pathlib import Path
 
@@ -13,6 +14,8 @@ _MOST, _SOME, _FEW = 1000, 40, 10
 _TUNABLE = re.compile(rb"glibc\.pthread\.stack_cache_size=([0-9]{1,20})(?![^:])")
 # The cache must hold the stack of each script's thread, of 1 MiB (STACK_SIZE of slurmscriptd).
 _STACKS = _MOST << 20
+# The first glibc that knows the setting; others ignore it.
+_KNOWS = (2, 34)
 
 
 def default_slots(version: str, *, tuned: bool | None) -> int:
@@ -29,11 +32,25 @@ def default_slots(version: str, *, tuned: bool | None) -> int:
     return _SOME if number >= _LESS_FRAGILE else _FEW
 
 
-def is_tuned(proc: Path = Path("/proc")) -> bool | None:
+def knows_tunable(libc: str | None = None) -> bool:
+    """Whether this host's C library knows the setting; `libc`: its name and version, as `glibc 2.36`."""
+    if libc is None:
+        try:
+            libc = os.confstr("CS_GNU_LIBC_VERSION")
+        except ValueError:  # another C library
+            return False
+    found = re.fullmatch(r"glibc (\d+)\.(\d+).*", libc or "")
+    return found is not None and (int(found[1]), int(found[2])) >= _KNOWS
+
+
+def is_tuned(proc: Path = Path("/proc"), libc: str | None = None) -> bool | None:
     """Whether each slurmctld on this host has the setting; None if that cannot be read, or none runs.
 
-    Only its own user and root can read the environment of a process: proc(5).
+    Only its own user and root can read the environment of a process: proc(5). `libc`: as for
+    `knows_tunable`; where glibc is too old, nothing is tuned.
     """
+    if not knows_tunable(libc):
+        return False
     found: list[bool] = []
     for process in proc.glob("[0-9]*"):
         try:

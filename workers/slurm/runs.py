@@ -16,7 +16,7 @@ ENDED_STATES = (
     *("PREEMPTED", "BOOT_FAIL", "DEADLINE", "OUT_OF_MEMORY"),
 )
 # Only a job that runs has these states, and only a job that ran ends in the others.
-_RUNS = frozenset({"RUNNING", "SUSPENDED", "STOPPED"})
+_RUNS = frozenset({"RUNNING", "SUSPENDED", "STOPPED", "SIGNALING"})
 _RAN = frozenset({"COMPLETED", "TIMEOUT", "OUT_OF_MEMORY"})
 # The exit codes of a job that slurmctld ended, as 22.05 and 24.11 set them: any other is slurmd's report
 # of the end of its script.

@@ -8,6 +8,7 @@ import os
 import secrets
 import string
 import subprocess
+import time
 from contextlib import suppress
 
 from workers.slurm.commands import SlurmAwayError, SlurmCommands
@@ -16,6 +17,9 @@ _READ_BYTES = 1 << 20
 _MARK_BYTES = 8
 # 65,536 nodes, 2 kB each
 _MOST_BYTES = 1 << 28
+# Seconds after which scontrol starts anew, and slurmctld sends all: after a step of the clock backwards
+# it takes each change for an old one ("no change since ..."), for as long as the step.
+_LASTS = 10.0
 # a hostlist without digits is one name
 _LETTERS = str.maketrans(string.digits, string.ascii_lowercase[-10:])
 
@@ -25,10 +29,12 @@ class ScontrolSession:
 
     Args:
         commands: start scontrol.
+        lasts: seconds for which one scontrol is used.
     """
 
-    def __init__(self, commands: SlurmCommands) -> None:
+    def __init__(self, commands: SlurmCommands, lasts: float = _LASTS) -> None:
         self._commands = commands
+        self._lasts, self._ends_at = lasts, 0.0
         self._process: subprocess.Popen[bytes] | None = None
         self._mark, self._found = b"", b""
 
@@ -39,8 +45,11 @@ class ScontrolSession:
 
     def ask(self, query: str) -> None:
         """Send a query: one line, such as `show node`; below 4 kB. If that fails, no answer comes."""
+        if time.monotonic() >= self._ends_at:
+            self.close()
         with suppress(OSError, SlurmAwayError):
             if self._process is None:
+                self._ends_at = time.monotonic() + self._lasts
                 self._process = self._commands.converse("scontrol", "--all", "--oneliner")
                 os.set_blocking(_pipes(self._process)[1], False)
             # printed alone on a line only after the answer; nobody can know it before

@@ -6,7 +6,7 @@ The role SETUP owns the tables: it migrates them, and only it seals and prunes t
 import base64
 import hashlib
 import hmac
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import TypeAlias
 
 import sqlalchemy as sa
@@ -82,6 +82,24 @@ def creations(name: Callable[[Role], str]) -> Iterator[str]:
         yield f"DO $$BEGIN {create}; EXCEPTION WHEN duplicate_object THEN NULL; END$$"
 
 
+def refusal(owner: str, databases: Collection[str]) -> str:
+    """The administrator's statement that fails if the role SETUP owns further databases.
+
+    They are another cluster's, whose passwords would be replaced.
+    """
+    ours = " AND ".join(f"datname <> {_text(one)}" for one in databases)
+    hint = (
+        "if another cluster uses it, write other users into store.url, such as VHOST_{role}; if not, give it "
+        "to another role: ALTER DATABASE ... OWNER TO CURRENT_USER"
+    )
+    return (
+        "DO $$DECLARE other name; BEGIN FOR other IN SELECT datname FROM pg_database WHERE"  # noqa: S608 - quoted
+        f" pg_get_userbyid(datdba) = {_text(owner)} AND {ours} LOOP RAISE EXCEPTION"
+        f" 'the role % owns another database: %', {_text(owner)}, other USING HINT = {_text(hint)};"
+        " END LOOP; END$$"
+    )
+
+
 def takeover(name: Callable[[Role], str]) -> Iterator[str]:
     """The administrator's statements, in a database, that give it and its tables to the role SETUP."""
     owner = f'"{name(Role.SETUP)}"'
@@ -121,6 +139,11 @@ def grants(name: Callable[[Role], str], kind: str) -> Iterator[str]:
             yield f"GRANT {what} ON {table.name} TO {who}"
             if table is t.audit and "INSERT" in how:
                 yield f"GRANT USAGE ON SEQUENCE audit_seq_seq TO {who}"
+
+
+def _text(name: str) -> str:
+    """A name as text of SQL."""
+    return "'{}'".format(name.replace("'", "''"))
 
 
 def _on_database(what: str, whom: str) -> str:

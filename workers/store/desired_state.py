@@ -1,10 +1,12 @@
-"""The statements that raise nodes' desired states, and that note of many nodes what became of each."""
+"""The statements that raise and read nodes' desired states, and that note of each what became of it."""
+
+from typing import Any
 
 import sqlalchemy as sa
 
 from schemas.commands import Desired
-from workers.store.database import insert
-from workers.store.tables import nodes
+from workers.store.database import insert, store_clock
+from workers.store.tables import holds, nodes
 
 
 def raised(dialect: str) -> sa.Insert:
@@ -33,6 +35,22 @@ def raised(dialect: str) -> sa.Insert:
         },
         where=new.generation > nodes.c.generation,
     )
+
+
+def rows(dialect: str) -> sa.Select[Any]:
+    """What a `DesiredRow` holds, in its order; times in ms, and the age of the last boot in seconds."""
+    clock = store_clock(dialect)
+    age = sa.cast(clock - nodes.c.booted_at, sa.Float) / 1000
+    on_hold = sa.and_(holds.c.cluster == nodes.c.cluster, holds.c.node == nodes.c.node)
+    return sa.select(
+        *(nodes.c[name] for name in ("node", "desired", "generation", "request_id")),
+        *(nodes.c.server_id, nodes.c.lease_owner),
+        nodes.c.lease_until - clock,
+        nodes.c.unsettled_until - clock,
+        sa.case((nodes.c.booted_at.between(1, clock), age)),
+        holds.c.reason,
+        *(nodes.c.booted, nodes.c.boot_from, nodes.c.off_asked),
+    ).select_from(nodes.outerjoin(holds, on_hold))
 
 
 def off_asked(dialect: str, cluster: str) -> sa.Insert:
@@ -68,10 +86,17 @@ def missed_suspends(cluster: str) -> sa.Update:
     return _each(cluster).where(overtaken).values(boot_from=below)
 
 
-def set_higher(cluster: str, column: str) -> sa.Update:
-    """Set the column of each node (parameter `which`) to `value`, where it is lower."""
+def reached(cluster: str) -> sa.Update:
+    """Note that each node (parameter `which`) has reached the generation `value`."""
     value = sa.bindparam("value", type_=sa.BigInteger)
-    return _each(cluster).where(nodes.c[column] < value).values({column: value})
+    return _each(cluster).where(nodes.c.reached < value).values(reached=value)
+
+
+def booted(dialect: str, cluster: str) -> sa.Update:
+    """Note that a call has booted each node (parameter `which`) now, under the generation `value`."""
+    value = sa.bindparam("value", type_=sa.BigInteger)
+    higher = sa.case((nodes.c.booted < value, value), else_=nodes.c.booted)
+    return _each(cluster).values(booted=higher, booted_at=store_clock(dialect))
 
 
 def observed(cluster: str) -> sa.Update:

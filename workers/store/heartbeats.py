@@ -29,6 +29,11 @@ class Heartbeat:
     seen_at: int
     state: str
 
+    @property
+    def has_problem(self) -> bool:
+        """Whether the worker lacks something that it needs; its state says what."""
+        return PROBLEM in self.state
+
     def is_silent(self, now: int) -> bool:
         """Whether the next heartbeat is overdue at `now`, ns since the epoch."""
         return now - self.seen_at > SILENT_SECONDS * _NS

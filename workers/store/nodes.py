@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 import sqlalchemy as sa
 
 from schemas.commands import Desired, Kind, PowerCommand
+from workers.store import desired_state
 from workers.store.database import among, store_clock
-from workers.store.desired_state import missed_suspends, observed, off_asked, raised, set_higher
 from workers.store.lease_owner import Lease
 from workers.store.tables import holds, nodes
 
@@ -26,6 +26,8 @@ class DesiredRow:
         lease_left: seconds that the lease still runs; not above 0 where it has ended.
         unsettled_left: seconds in which a call may still take effect whose answer was lost; what is
             listed before ends nothing.
+        boot_age: seconds since a call last booted the node, or may have (its worker was killed), by the
+            store's clock; None if unknown.
         held: why the node is on hold, or None.
         booted: the generation under which a call last booted the node.
         boot_from: slurmctld waits for a boot under this generation or a later one.
@@ -41,6 +43,7 @@ class DesiredRow:
     lease_owner: str | None
     lease_left: float
     unsettled_left: float = 0.0
+    boot_age: float | None = None
     held: str | None = None
     booted: int = 0
     boot_from: int = 0
@@ -66,30 +69,22 @@ class NodeTable:
         self._lease = lease
         self._locks = dialect == "postgresql"
         self._clock = clock = store_clock(dialect)
-        self._raise_statement = raised(dialect)
-        self._missed_statement = missed_suspends(cluster)
+        self._raise_statement = desired_state.raised(dialect)
+        self._missed_statement = desired_state.missed_suspends(cluster)
         self._these = sa.and_(nodes.c.cluster == cluster, among(dialect, nodes.c.node))
         self._mine = nodes.c.lease_owner == lease.owner.name
         self._lasts_until = clock + int(lease.seconds * 1000)
         self._settled = clock + int(lease.settling * 1000)
+        # whoever did not give its lease up may have booted the node, and not have said so
+        theirs = sa.and_(nodes.c.lease_owner.is_not(None), sa.not_(self._mine))
+        self._maybe_booted = sa.case((theirs, clock), else_=nodes.c.booted_at)
         self._higher = {
-            **{column: set_higher(cluster, column) for column in ("booted", "reached")},
-            "off_asked": off_asked(dialect, cluster),
+            "booted": desired_state.booted(dialect, cluster),
+            "reached": desired_state.reached(cluster),
+            "off_asked": desired_state.off_asked(dialect, cluster),
         }
-        self._seen = observed(cluster)
-        on_hold = sa.and_(holds.c.cluster == nodes.c.cluster, holds.c.node == nodes.c.node)
-        self._read = (
-            sa.select(
-                *(nodes.c[name] for name in ("node", "desired", "generation", "request_id")),
-                *(nodes.c.server_id, nodes.c.lease_owner),
-                nodes.c.lease_until - clock,
-                nodes.c.unsettled_until - clock,
-                holds.c.reason,
-                *(nodes.c.booted, nodes.c.boot_from, nodes.c.off_asked),
-            )
-            .select_from(nodes.outerjoin(holds, on_hold))
-            .where(self._these)
-        )
+        self._seen = desired_state.observed(cluster)
+        self._read = desired_state.rows(dialect).where(self._these)
 
     def accept(
         self, connection: sa.Connection, commands: Sequence[PowerCommand], now: int
@@ -115,7 +110,8 @@ class NodeTable:
         self._note_missed_suspends(connection, commands)
         self._free_the_dead(connection, names)
         free = sa.or_(nodes.c.lease_owner.is_(None), self._mine, nodes.c.lease_until < self._clock)
-        taken = {"lease_owner": self._lease.owner.name, "lease_until": self._lasts_until}
+        name, until, booted_at = self._lease.owner.name, self._lasts_until, self._maybe_booted
+        taken = {"lease_owner": name, "lease_until": until, "booted_at": booted_at}
         self._update(connection, names, free, taken)
         return self.read(connection, names)
 
@@ -244,10 +240,7 @@ class NodeTable:
             connection.execute(statement, {"values": listed})
 
     def _lock(
-        self,
-        connection: sa.Connection,
-        which: sa.ColumnElement[bool],
-        names: Sequence[str] = (),
+        self, connection: sa.Connection, which: sa.ColumnElement[bool], names: Sequence[str] = ()
     ) -> Sequence[str]:
         """Lock rows in one order for everybody, so that no two workers wait in a circle.
 
@@ -283,6 +276,7 @@ class NodeTable:
             (nodes.c.lease_until < self._settled, nodes.c.lease_until), else_=self._settled
         )
         freed = {"lease_owner": None, "lease_until": 0, "unsettled_until": _later(until)}
+        freed["booted_at"] = self._maybe_booted
         longest = int(2000 * self._lease.seconds)
         for holder, left in holders:
             whose = nodes.c.cluster == self._cluster, nodes.c.lease_owner == holder

@@ -1,5 +1,6 @@
 """Slurm's snapshots in the store, as a power worker uses them, and the listings that they ask for."""
 
+import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -18,6 +19,8 @@ _NS_PER_MS = 1_000_000
 WANTED = frozenset({Power.ON, Power.POWERING_UP, Power.SET_DOWN})
 # So many nodes may be missing at once without doubt about slurm.conf.
 _FEW = 3
+# Seconds; twice the first retry tier, in which requests rest until a snapshot is recent.
+_RECENT = 10.0
 
 
 def has_lost_most(configured: Collection[str], shown: Collection[str]) -> bool:
@@ -35,12 +38,16 @@ class SlurmView:
         power: by node.
         confirmed: whether it was taken after this worker began to use the store.
         fresh: whether it came so recently that it still counts.
+        recent: whether it was taken, and came, within the last seconds: hardly a node registered since.
+        age: seconds since it came, by the store's clock.
     """
 
     generation: int
     power: Mapping[str, Power]
     confirmed: bool
     fresh: bool = True
+    recent: bool = True
+    age: float = 0.0
 
     def has_registered(self, node: str, generation: int) -> bool:
         """Whether Slurm, asked after that generation, counts the node as running."""
@@ -84,7 +91,7 @@ class SnapshotReader:
         self._stale_after = stale_after
         self._trusted_from: int | None = None
         self._generation = 0
-        self._newest = SlurmView(0, {}, confirmed=False, fresh=False)
+        self._newest = SlurmView(0, {}, confirmed=False, fresh=False, recent=False)
         self.silent = False
 
     def doubt(self) -> None:
@@ -107,6 +114,8 @@ class SnapshotReader:
             newest,
             confirmed=newest.generation > trusted_from,
             fresh=received.is_fresh(self._stale_after),
+            age=received.age,
+            recent=received.is_fresh(_RECENT) and time.time() - newest.generation / 1e9 < _RECENT,
         )
 
     def has_registered(self, node: str, generation: int) -> bool:

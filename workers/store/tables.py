@@ -32,6 +32,8 @@ nodes = _state(
     # The generation of Slurm's newest request to power the node off that waited for a snapshot, or
     # ended because Slurm wants the node up. Where it is the only one, `generation` is 0.
     *bigint("off_asked", default="0"),
+    # When a call last booted the node, by the store's clock (ms).
+    *bigint("booted_at", default="0"),
 )
 
 requests = _state(

@@ -2,9 +2,11 @@
 
 import time
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 
+from producers.settings import ConfigError
 from workers.config.logins import ClientCredentialsSource, RefreshTokenSource
 from workers.tokens.discovery import endpoint_of
 from workers.tokens.errors import SourceError
@@ -76,7 +78,7 @@ class FederatedLogin(Source):
 
 
 class RefreshTokenLogin(FederatedLogin):
-    """The refresh token of a public client; the vault holds its successors."""
+    """The refresh token of a public client; the vault, which `vault` opens, holds its successors."""
 
     _source: RefreshTokenSource
 
@@ -86,11 +88,20 @@ class RefreshTokenLogin(FederatedLogin):
         secret: RevocableSecret,
         keystone: Keystone,
         http: Http,
-        vault: Vault,
+        vault: Callable[[], Vault],
     ) -> None:
         super().__init__(source, secret, keystone, http)
-        self._vault = vault
+        self._open_vault = vault
         self._end: int | None = None
+
+    @cached_property
+    def _vault(self) -> Vault:
+        """Opened with the first use: other clouds have tokens without it, and without its key."""
+        try:
+            return self._open_vault()
+        except ConfigError as error:
+            remedy = "correct tokens.key_file, or restore the file"
+            raise SourceError("misconfigured", str(error), remedy=remedy) from None
 
     def _obtain(self) -> AccessToken:
         """Use the newest refresh token; its successor is stored before anything else is done."""

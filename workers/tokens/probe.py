@@ -9,6 +9,7 @@ from keystoneauth1 import exceptions as keystone_errors
 from keystoneauth1.access import AccessInfo
 from keystoneauth1.session import Session
 
+from producers.reasons import AuthoritiesError, causes
 from workers.config.groups import CloudSettings
 from workers.process.foreign import UnreadableError, bounded_session, one_line, read_json
 from workers.tokens.client import TokenClient
@@ -95,6 +96,9 @@ def _list_one(session: Session, place: dict[str, str | None]) -> tuple[str, str 
     except keystone_errors.CatalogException:
         raise
     except Exception as error:  # noqa: BLE001 - keystoneauth may raise anything on an odd answer
+        for one in causes(error):
+            if isinstance(one, AuthoritiesError):
+                return f"was not called: {one}", "correct ca_file of this cloud"
         remedy = "check that the endpoint can be reached"
         return f"does not respond ({type(error).__name__})", remedy
     status = response.status_code

@@ -1,5 +1,6 @@
 """Reads secrets from files that no other user may read, or from commands."""
 
+import shutil
 import subprocess
 import time
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from producers.trust import (
     UntrustedFileError,
     closed_bits,
     read_guarded,
+    require_trusted,
     resolved,
     shown_file,
 )
@@ -94,6 +96,7 @@ class SecretCommand:
         """Run the command; errors as in Secret, without the command's standard error."""
         problem = "printed nothing"
         try:
+            self._require_trusted()
             done = run_program(self._words, _COMMAND_TIMEOUT, most=MOST_SECRET)
             done.check_returncode()
             text = done.stdout.decode().strip()
@@ -114,6 +117,13 @@ class SecretCommand:
             f"the command {self._words[0]} for the secret {problem}",
             remedy=f"run {self._words[0]} as the token service's user to see why",
         )
+
+    def _require_trusted(self) -> None:
+        if program := shutil.which(self._words[0]):
+            try:
+                require_trusted(Path(program))
+            except UntrustedFileError as error:
+                raise unusable(Path(program), error.problem) from None
 
     def fingerprint(self) -> str:
         """Changes every hour."""

@@ -195,11 +195,7 @@ def trouble_of(reports: Mapping[str, TokenReport]) -> str | None:
 
 
 def make_sources(settings: Settings, store: sa.Engine, owner: str) -> dict[str, Source]:
-    """The source of each cloud in the configuration.
-
-    Raises:
-        ConfigError: the key file cannot be used.
-    """
+    """The source of each cloud in the configuration."""
 
     def vault_of(cloud: str) -> Vault:
         return Vault(store, load_keys(settings.tokens.key_file), cloud, owner)

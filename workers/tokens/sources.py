@@ -54,8 +54,8 @@ def make_source(
 ) -> Source:
     """The source that the configuration defines for a cloud.
 
-    Raises:
-        ConfigError: `vault` cannot be opened; only sources with rotating tokens need it.
+    `vault` is called by sources with rotating tokens alone, with the first login; a ConfigError that
+    it raises is one of this cloud.
     """
     http = Http(cloud.ca_file, insecure=cloud.insecure)
     keystone, source = Keystone(cloud, http), cloud.source
@@ -75,7 +75,7 @@ def make_source(
             return ServiceAccountLogin(source, secret, keystone, provider)
         case RefreshTokenSource():
             provider = provider_http(source, insecure=cloud.insecure, secrets=http.secrets)
-            return RefreshTokenLogin(source, secret, keystone, provider, vault())
+            return RefreshTokenLogin(source, secret, keystone, provider, vault)
 
 
 def provider_http(

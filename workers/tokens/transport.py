@@ -16,8 +16,7 @@ import requests
 from requests.auth import AuthBase
 
 from producers.addresses import plaintext_problem
-from producers.reasons import causes, connection_reason
-from producers.settings import ConfigError
+from producers.reasons import AuthoritiesError, causes, connection_reason
 from schemas.fields import shown
 from workers.process.foreign import UnreadableError, bounded_session, read_json
 from workers.process.recent_secrets import RecentSecrets
@@ -156,9 +155,6 @@ class Http:
                     # a redirect would send the credential to another host
                     allow_redirects=False,
                 )
-        except ConfigError as error:
-            remedy = f"correct {self._setting}"
-            raise SourceError("misconfigured", str(error), remedy=remedy) from None
         except (requests.RequestException, OSError) as error:
             raise self._no_response(url, host, error) from None
         status = response.status_code
@@ -205,18 +201,10 @@ class Http:
             return _late(host)
         field = "this cloud's auth_url or token_endpoint"
         reason = connection_reason(error, url, field, self._setting)
-        if (
-            reason is None
-            and isinstance(error, OSError)
-            and not isinstance(error, requests.RequestException)
-        ):
-            return SourceError(
-                "misconfigured",
-                f"the authorities in {self._ca_file or 'the system'} cannot be read",
-                remedy=f"correct {self._setting}, or make the file readable for this user",
-            )
         if reason is None:
             return away(f"{host} does not respond ({type(error).__name__})")
+        if any(isinstance(one, AuthoritiesError) for one in causes(error)):
+            return SourceError("misconfigured", reason, remedy=f"correct {self._setting}")
         problem, _, remedy = reason.partition(": ")
         if not any(isinstance(one, ssl.SSLError) for one in causes(error)):
             return away(f"{host} does not respond ({type(error).__name__}): {reason}")

@@ -17,8 +17,7 @@ from tests.testbed.simcloud.faults import Fault
 from tests.testbed.token_site import TokenSite, serving
 from tests.testbed.waiting import until
 from workers.broker.blocking import blocking_channel
-from workers.broker.declare import declare
-from workers.broker.topology import TOKEN_KEY, TOKEN_QUEUE, TOKENS, topology
+from workers.broker.topology import TOKEN_KEY, TOKENS
 from workers.errors import TokenRefusedError, TokenServiceAwayError
 from workers.tokens.client import TokenClient
 from workers.tokens.plugin import TokenServicePlugin
@@ -158,14 +157,13 @@ def test_request_that_the_broker_refuses_for_a_moment_is_repeated(
         capture_logs() as logs,
     ):
         full = {"x-max-length": 0, "x-overflow": "reject-publish"}
-        channel.queue_delete(TOKEN_QUEUE)
-        channel.queue_declare(TOKEN_QUEUE, durable=True, arguments=full)
-        channel.queue_bind(TOKEN_QUEUE, TOKENS, TOKEN_KEY)
+        # a full queue beside the right one: what it refuses, the broker refuses
+        channel.queue_declare("full", arguments=full)
+        channel.queue_bind("full", TOKENS, TOKEN_KEY)
         grant = pool.submit(client.fetch, "one")
         # the connection whose message was refused
         until(lambda: "broker_connection_failed" in [line["event"] for line in logs], 10, "its end")
-        channel.queue_delete(TOKEN_QUEUE)
-        declare(channel, topology())
+        channel.queue_delete("full")
         with serving(settings):
             assert grant.result(20).token
 

@@ -59,11 +59,6 @@ class RealOpenStack(ComputeControl, LoginControl):
         """The folder of all logs; those of the APIs' calls end in ``-access.log``."""
         return self.layout.log
 
-    @property
-    def data_folders(self) -> list[Path]:
-        """The folders of the cloud's data: database, keys, images, message queues."""
-        return [self.layout.state, self.layout.folder / "mq"]
-
     def counts(self) -> dict[str, int]:
         """Return the calls of Nova and Keystone since `reset_counts`, by kind (see `calls`).
 

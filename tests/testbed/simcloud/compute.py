@@ -260,6 +260,9 @@ class Compute:
     def _run(self, server: Server, ends_in: VmState, seconds: float, fate: Fate | None) -> None:
         server.operation += 1
         operation = server.operation
+        # a server that is in ERROR for this may still run, and can only be rebooted or deleted
+        if isinstance(fate, NeverCompletes | GoesToError) and ends_in is not VmState.ACTIVE:
+            self.ledger.note_endless(server.id, at=self._time.now())
         if isinstance(fate, NeverCompletes):
             return
         if fate is not None and fate.after_seconds is not None:

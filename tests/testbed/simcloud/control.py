@@ -180,7 +180,12 @@ class ControlApi:
     def _ledger(self, _request: Request, _body: bytes) -> list[LedgerEntry]:
         compute = self._sim.compute
         return [
-            LedgerEntry(server_id=s.id, name=s.name, intervals=compute.ledger.intervals(s.id))
+            LedgerEntry(
+                server_id=s.id,
+                name=s.name,
+                intervals=compute.ledger.intervals(s.id),
+                endless=compute.ledger.endless(s.id),
+            )
             for s in compute.all(deleted=True)
         ]
 

@@ -12,11 +12,12 @@ PROJECTS = {PROJECT_ID: PROJECT_NAME, OTHER_PROJECT_ID: OTHER_PROJECT_NAME}
 
 USER_ID = "a3c5e7f90b1d4f6e8a7c9e0b2d4f6a8c"
 USERNAME = "keeper"
-PASSWORD = "keeper-password"
+# A search for pieces of them must not find words.
+PASSWORD = "k9Wz3vQx7LrT2mYp8FhJ"
 
 APPLICATION_CREDENTIAL_ID = "21dced0fd20347869b93710d2b98aae0"
 APPLICATION_CREDENTIAL_NAME = "keeper-nodes"
-APPLICATION_CREDENTIAL_SECRET = "keeper-application-secret"
+APPLICATION_CREDENTIAL_SECRET = "aB6sDn4uXcV1gKe0ZtRy5QwM"
 
 IDENTITY_PROVIDER = "egi.eu"
 FEDERATION_PROTOCOL = "openid"
@@ -25,7 +26,7 @@ ENTITLEMENT = "urn:mace:egi.eu:group:vo.example.org:role=vm_operator#aai.egi.eu"
 
 PUBLIC_CLIENT = "token-portal"
 CONFIDENTIAL_CLIENT = "node-manager"
-CONFIDENTIAL_CLIENT_SECRET = "node-manager-secret"
+CONFIDENTIAL_CLIENT_SECRET = "nU7iHo2pLkJ8fGd5SaZ3xCvB"
 """A service account: its client_credentials tokens map to the same project as the person's."""
 REFRESH_TOKEN = "first-refresh-token-of-the-token-portal"
 """The first refresh token of the public client, for the person of ``SUBJECT``."""

@@ -1,6 +1,7 @@
 """What a service says that repeats all it was sent, secrets too."""
 
 import base64
+import re
 from collections.abc import Iterator, Mapping
 from urllib.parse import parse_qsl, quote_plus
 
@@ -9,12 +10,12 @@ _SECRET_HEADERS = ("x-auth-token", "x-subject-token", "authorization", "webhook-
 
 def echoed(headers: Mapping[str, str], body: bytes) -> str:
     """Each secret of a request and its body: plain, in part, and encoded in each usual way."""
-    return " ".join(_forms([*_secrets(headers), *_values(body)])).replace("\n", " ")
+    return " ".join(_forms([*_secrets(headers), *_values(body)]))
 
 
 def echoing_headers(headers: Mapping[str, str]) -> dict[str, str]:
     """Headers of an answer that repeat the request's secrets."""
-    said = " ".join(_secrets(headers))[:4000]
+    said = " ".join(_secrets(headers))[:4000].replace("\n", " ")
     names = ("x-openstack-request-id", "WWW-Authenticate", "Location", "Retry-After", "Set-Cookie")
     return dict.fromkeys(names, said) if said else {}
 
@@ -28,6 +29,8 @@ def _secrets(headers: Mapping[str, str]) -> Iterator[str]:
 def _values(body: bytes) -> Iterator[str]:
     text = body.decode(errors="replace")
     yield from (value for _, value in parse_qsl(text)) if "=" in text else ()
+    # of JSON
+    yield from re.findall(r'"(?:secret|password|id)"\s*:\s*"([^"]+)"', text)
     yield text
 
 
@@ -39,3 +42,6 @@ def _forms(texts: list[str]) -> Iterator[str]:
         yield from (f"...{text[third : third + 12]}...", f"{text[-9:]}", f"{text[:10]}")
         yield from (base64.b64encode(raw[3:40]).decode(), raw.hex(), quote_plus(text))
         yield from (base64.b64encode(b"you:" + raw).decode(), text)
+        yield from (text.upper()[2:], "\n".join(text[at : at + 5] for at in range(0, 40, 5)))
+        yield from ("".join(f"%{byte:02x}" for byte in raw[:40]), raw.hex().upper()[:60])
+        yield "\\u00".join(f"{byte:02x}" for byte in b"x" + raw[:30] if byte < 128)[2:]

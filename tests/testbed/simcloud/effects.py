@@ -35,12 +35,12 @@ class Says(_Effect, frozen=True, kw_only=True, tag="says"):
 
 
 class Echoes(_Effect, frozen=True, kw_only=True, tag="echoes"):
-    """Refuse with ``status``, and repeat what was sent, secrets too, in words and headers.
+    """Answer with ``status``, and repeat what was sent, secrets too, in words, headers and reason.
 
     As a service with debugging on does: plain and encoded, whole and in part.
     """
 
-    status: Annotated[int, msgspec.Meta(ge=400, le=599)]
+    status: Annotated[int, msgspec.Meta(ge=200, le=599)]
 
 
 class Reset(_Effect, frozen=True, kw_only=True, tag="reset"):

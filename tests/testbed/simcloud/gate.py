@@ -19,7 +19,7 @@ from tests.testbed.simcloud.faults import FaultBook
 from tests.testbed.simcloud.kinds import ACTIONS
 from tests.testbed.simcloud.ratelimit import RateLimit
 from tests.testbed.simcloud.settings import CurrentSettings, draw
-from tests.testbed.simcloud.transport import ResetConnection
+from tests.testbed.simcloud.transport import ResetConnection, reason
 
 ServiceName = Literal["compute", "identity", "oidc", "image", "network"]
 
@@ -111,6 +111,8 @@ class Gate:
                         at=arrived, kind=name, server_id=server_id, server=server, status=status
                     )
                 )
+            if self._dials.now.echoes:
+                response = _repeating(response, service, Call(request, body))
             response.headers["Date"] = self._time.http_date()
             return response
 
@@ -179,10 +181,22 @@ async def _strike(  # noqa: C901 - one case for each effect
 
 
 def _echo(status: int, service: Service, call: Call) -> Response:
-    sent = call.request.headers
-    response = service.refuse(ApiError(status, echoed(sent, call.body)))
-    response.headers.update(echoing_headers(sent))
+    response = service.refuse(ApiError(status, echoed(call.request.headers, call.body)))
+    response.headers.update(echoing_headers(call.request.headers))
     return response
+
+
+def _repeating(response: Response, service: Service, call: Call) -> Response:
+    """The same answer, with the request's secrets in it; our side drops a list with its token in it."""
+    headers = echoing_headers(call.request.headers)
+    words = echoed(call.request.headers, call.body)
+    body = bytes(response.body)
+    if service.name != "compute" and body.startswith(b"{"):
+        body = msgspec.json.encode({**msgspec.json.decode(body), "debug": words, "message": words})
+    kept = {name: v for name, v in response.headers.items() if name != "content-length"}
+    # each answer that is not a redirect already
+    named = {name: v for name, v in headers.items() if name.lower() not in kept}
+    return Response(body, response.status_code, {**kept, **named, **reason(words)})
 
 
 _MESSAGES = {

@@ -11,7 +11,10 @@ ACTIONS = frozenset(
 WORKS = ACTIONS | {"create", "delete", "create_image"}
 """Calls that begin work on a server, which goes on after the answer."""
 
-_OTHERS = frozenset({"get", "metadata", "tags", "flavors", "action_other", "compute_version"})
+_OTHERS = frozenset(
+    {"get", "metadata", "tags", "flavors", "action_other", "compute_version"}
+    | {"key_pairs", "zones", "server_groups"}
+)
 
 COMPUTE = LISTS | WORKS | _OTHERS
 
@@ -26,7 +29,7 @@ OIDC = frozenset(
 
 IMAGE = frozenset({"images", "image", "delete_image", "image_version"})
 
-NETWORK = frozenset({"networks", "network_version"})
+NETWORK = frozenset({"networks", "security_groups", "network_version"})
 
 GROUPS = {
     "any": COMPUTE | IDENTITY | OIDC | IMAGE | NETWORK,

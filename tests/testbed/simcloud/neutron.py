@@ -1,9 +1,10 @@
-"""The network service: its networks, by id and name."""
+"""The network service: its networks and security groups, by id and name."""
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from tests.testbed.simcloud import credentials
 from tests.testbed.simcloud.errors import ApiError
 from tests.testbed.simcloud.gate import Call, Gate, Handler, ServiceName
 from tests.testbed.simcloud.settings import CurrentSettings
@@ -12,7 +13,7 @@ from tests.testbed.simcloud.web import base_url, json_response
 
 
 class NetworksApi:
-    """``/network`` and ``/network/v2.0/networks``."""
+    """``/network``, and below it ``v2.0/networks`` and ``v2.0/security-groups``."""
 
     name: ServiceName = "network"
 
@@ -26,6 +27,7 @@ class NetworksApi:
             self._route("/network", "network_version", _versions),
             self._route("/network/", "network_version", _versions),
             self._route("/network/v2.0/networks", "networks", self._list),
+            self._route("/network/v2.0/security-groups", "security_groups", self._groups),
         ]
 
     def refuse(self, error: ApiError) -> Response:
@@ -46,6 +48,19 @@ class NetworksApi:
         networks = [{"id": i, "name": n} for i, n in self._dials.now.networks.items()]
         found = [one for one in networks if wanted.items() <= one.items()]
         return json_response({"networks": found})
+
+    def _groups(self, call: Call) -> Response:
+        self._tokens.check(call.request.headers.get("x-auth-token"))
+        query = call.request.query_params
+        wanted = {k: v for k, v in query.items() if k in {"id", "name", "tenant_id", "project_id"}}
+        groups = [_group(i, n) for i, n in self._dials.now.security_groups.items()]
+        found = [one for one in groups if wanted.items() <= one.items()]
+        return json_response({"security_groups": found})
+
+
+def _group(group_id: str, name: str) -> dict[str, str]:
+    project = credentials.PROJECT_ID
+    return {"id": group_id, "name": name, "tenant_id": project, "project_id": project}
 
 
 def _versions(call: Call) -> Response:

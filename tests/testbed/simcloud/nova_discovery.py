@@ -1,4 +1,6 @@
-"""Versions and flavors."""
+"""Versions, flavors, limits, and what else servers are created with."""
+
+import uuid
 
 import msgspec
 from starlette.responses import Response
@@ -7,12 +9,24 @@ from starlette.routing import Route
 from tests.testbed.simcloud.errors import NotFoundError
 from tests.testbed.simcloud.flavors import FLAVORS, Flavor
 from tests.testbed.simcloud.gate import Call
-from tests.testbed.simcloud.nova import V21, NovaService
+from tests.testbed.simcloud.nova import V21, NovaService, decode
 from tests.testbed.simcloud.novahttp import nova_response, version_document
 
 
+class _Named(msgspec.Struct):
+    name: str
+
+
+class _KeyPairBody(msgspec.Struct):
+    keypair: _Named
+
+
+class _ServerGroupBody(msgspec.Struct):
+    server_group: _Named
+
+
 class DiscoveryApi(NovaService):
-    """``/compute``, ``/compute/v2.1`` and ``/compute/v2.1/flavors``."""
+    """``/compute``, ``/compute/v2.1`` and its flavors, limits, key pairs, zones and server groups."""
 
     def routes(self) -> list[Route]:
         return [
@@ -24,7 +38,44 @@ class DiscoveryApi(NovaService):
             self.route("GET", f"{V21}/flavors/detail", "flavors", self._flavors),
             self.route("GET", f"{V21}/flavors/{{flavor_id}}", "flavors", self._flavor),
             self.route("GET", f"{V21}/limits", "flavors", self._limits),
+            self.route("GET", f"{V21}/os-keypairs", "key_pairs", self._key_pairs),
+            self.route("POST", f"{V21}/os-keypairs", "key_pairs", self._add_key_pair),
+            self.route("GET", f"{V21}/os-availability-zone", "zones", self._zones),
+            self.route("GET", f"{V21}/os-server-groups", "server_groups", self._server_groups),
+            self.route("POST", f"{V21}/os-server-groups", "server_groups", self._add_server_group),
         ]
+
+    def _key_pairs(self, call: Call) -> Response:
+        self.project(call)
+        found = [{"keypair": _key_pair(name)} for name in self.compute.dials.now.key_pairs]
+        return nova_response(call, msgspec.json.encode({"keypairs": found}))
+
+    def _add_key_pair(self, call: Call) -> Response:
+        self.project(call)
+        name, dials = decode(call.body, _KeyPairBody).keypair.name, self.compute.dials
+        dials.now = dials.now.changed({"key_pairs": [*dials.now.key_pairs, name]})
+        return nova_response(call, msgspec.json.encode({"keypair": _key_pair(name)}))
+
+    def _zones(self, call: Call) -> Response:
+        self.project(call)
+        found = [
+            {"zoneName": name, "zoneState": {"available": available}, "hosts": None}
+            for name, available in self.compute.dials.now.zones.items()
+        ]
+        return nova_response(call, msgspec.json.encode({"availabilityZoneInfo": found}))
+
+    def _server_groups(self, call: Call) -> Response:
+        self.project(call)
+        found = [_server_group(*one) for one in self.compute.dials.now.server_groups.items()]
+        return nova_response(call, msgspec.json.encode({"server_groups": found}))
+
+    def _add_server_group(self, call: Call) -> Response:
+        self.project(call)
+        name, dials = decode(call.body, _ServerGroupBody).server_group.name, self.compute.dials
+        new = str(uuid.uuid4())
+        dials.now = dials.now.changed({"server_groups": dials.now.server_groups | {new: name}})
+        body = {"server_group": _server_group(new, name)}
+        return nova_response(call, msgspec.json.encode(body))
 
     def _flavors(self, call: Call) -> Response:
         self.project(call)
@@ -60,6 +111,14 @@ class DiscoveryApi(NovaService):
     def _versions(self, call: Call) -> Response:
         document = version_document(call.request)
         return nova_response(call, msgspec.json.encode({"versions": [document]}))
+
+
+def _key_pair(name: str) -> dict[str, object]:
+    return {"name": name, "public_key": "ssh-rsa AAAA", "fingerprint": ":".join(["00"] * 16)}
+
+
+def _server_group(group_id: str, name: str) -> dict[str, object]:
+    return {"id": group_id, "name": name, "policies": ["affinity"], "members": [], "metadata": {}}
 
 
 def _flavor_view(flavor: Flavor) -> dict[str, object]:

@@ -7,6 +7,11 @@ import msgspec
 
 NETWORK_ID = "0a8b0c1d-2e3f-4a5b-8c6d-7e8f9a0b1c2d"
 """The id of the one network that there is at first."""
+SECURITY_GROUP_IDS = (
+    "85cc3048-abc3-43cc-89b3-377341426ac5",
+    "1b2c3d4e-5f60-4718-8293-a4b5c6d7e8f9",
+)
+"""The ids of the security groups that there are at first."""
 
 Seconds = Annotated[float, msgspec.Meta(ge=0)]
 # check_span checks the bounds, because msgspec 0.22 crashes on a constrained float or tuple.
@@ -36,7 +41,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """All durations are seconds; ``None`` means no limit.
 
     ``hide_changes``: listings of changes show none, as when clocks of Nova's hosts differ too much.
-    ``networks``: Neutron's networks, names by id.
+    ``networks``, ``security_groups``: Neutron's, names by id; the groups are the first project's.
+    ``key_pairs``: names; ``zones``: whether each is available; ``server_groups``: names by id.
+    ``echoes``: each answer repeats the request's secrets, as the effect ``Echoes``; a cloud's list, in
+    headers and reason alone.
     ``ignore_metadata``: metadata that is posted is answered with 200 and not kept.
     """
 
@@ -58,8 +66,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     instance_quota: Annotated[int, msgspec.Meta(ge=0)] | None = None
     page_limit: Annotated[int, msgspec.Meta(ge=1)] = 1000
     networks: dict[str, str] = msgspec.field(default_factory=lambda: {NETWORK_ID: "private"})
+    security_groups: dict[str, str] = msgspec.field(
+        default_factory=lambda: dict(zip(SECURITY_GROUP_IDS, ("default", "cluster"), strict=True))
+    )
+    key_pairs: list[str] = []
+    zones: dict[str, bool] = msgspec.field(default_factory=lambda: {"nova": True})
+    server_groups: dict[str, str] = {}
     hide_changes: bool = False
     ignore_metadata: bool = False
+    echoes: bool = False
 
     def __post_init__(self) -> None:
         check_span("latency_seconds", self.latency_seconds)

@@ -1,5 +1,7 @@
-"""Reset a TCP connection, which HTTP servers do not offer."""
+"""Reset a TCP connection, and choose an answer's reason phrase, which HTTP servers do not offer."""
 
+import asyncio
+import re
 import socket
 import struct
 from typing import Any
@@ -12,8 +14,35 @@ _TRANSPORT = "simcloud.transport"
 _LINGER_ZERO = struct.pack("ii", 1, 0)
 
 
+_REASON = "x-sim-reason"
+_HEAD = re.compile(
+    rb"(HTTP/1\.1 \d+) [^\r]*(.*?)\r\n" + _REASON.encode() + rb": ([^\r]*)", re.DOTALL
+)
+
+
+def reason(words: str) -> dict[str, str]:
+    """The header that becomes the answer's reason phrase."""
+    return {_REASON: "".join(c if " " <= c <= "~" else " " for c in words)[:4000]}
+
+
+class _Transport:
+    """A transport that moves the chosen reason into the status line."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - those of a transport
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        self._transport.write(_HEAD.sub(rb"\1 \3\2", data, count=1))
+
+
 class Protocol(HttpToolsProtocol):
     """uvicorn's protocol, which also passes its transport to the application."""
+
+    def connection_made(self, transport: Any) -> None:  # noqa: ANN401 - uvicorn's
+        super().connection_made(_Transport(transport))  # type: ignore[arg-type]
 
     def on_message_begin(self) -> None:
         super().on_message_begin()

@@ -66,11 +66,12 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """When one server was powered on."""
+    """When one server was powered on, and when calls came that power it off and never end."""
 
     server_id: str
     name: str
     intervals: list[Interval]
+    endless: list[float]
 
 
 class DeviceLogin(msgspec.Struct, frozen=True, kw_only=True):

@@ -18,15 +18,15 @@ from schemas.snapshot import Power
 from tests.testbed.deliveries import pending
 from tests.testbed.messages import MOMENT, command
 from tests.unit.fencing.state import Worker
+from workers.broker.delivery import DeliveryHistory
 from workers.clouds.actions import REBOOT, START, STOP
 from workers.clouds.decide import Act
-from workers.clouds.errors import CloudError, classify
+from workers.clouds.errors import CloudError, NotWantedError, classify
 from workers.clouds.health import Health
 from workers.clouds.servers import ServerView
 from workers.config.groups import GroupSettings
 from workers.power.admit import FIRST_TIER, admit
-from workers.power.calls import Guard, NotWantedError
-from workers.power.intake import DeliveryHistory, Pending
+from workers.power.calls import Guard
 from workers.power.messages import outcomes
 from workers.power.next_step import CloudSituation, learn_answer, next_step
 from workers.power.node import (
@@ -47,6 +47,7 @@ from workers.store.slurm_view import SlurmView, SnapshotReader
 if TYPE_CHECKING:
     from tests.unit.fencing.store import Ask
     from workers.power.admit import Admission
+    from workers.power.intake import Pending
     from workers.power.node import Phase
     from workers.power.steps import Step
 

@@ -1,4 +1,4 @@
-"""Visits every state that a model can reach."""
+"""Visits every state that a model can reach, or its twin."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Found:
     """What a search has shown.
 
     Attributes:
-        states, steps: how many there are.
+        states, steps: how many there are; a state's twin counts too, and is not visited.
         ends: how often each verdict was given on a state at rest; None is a good one.
         late: how many steps were late calls, by kind.
         stuck: how many states lead to no good state at rest any more.
@@ -47,13 +47,14 @@ def search(
         first: whether to stop at the first bad one.
     """
     found = Found()
-    numbers, order = {start: 0}, deque([start])
+    visited, order = _Visited(), deque([start])
+    visited.number(start)
     before: list[list[int]] = [[]]
     names: list[str] = [""]
     good: list[int] = []
     while order:
         state = order.popleft()
-        number = numbers[state]
+        number = visited.number(state)
         if state.at_rest():
             wrong = judge(state)
             found.ends[wrong] += 1
@@ -70,15 +71,40 @@ def search(
             found.steps += 1
             if late is not None:
                 found.late[late] += 1
-            known = numbers.setdefault(after, len(numbers))
-            if known == len(before):
+            its = visited.number(after)
+            if its == len(before):
                 before.append([])
                 names.append(name)
                 order.append(after)
-            before[known].append(number)
-    found.states = len(numbers)
-    found.stuck = found.states - _leading_to(good, before)
+            before[its].append(number)
+    found.states = sum(visited.weights)
+    leading = _leading_to(good, before)
+    found.stuck = found.states - sum(visited.weights[number] for number in leading)
     return found
+
+
+class _Visited:
+    """Numbers the states from 0 in the order of their coming, one number for a state and its twin.
+
+    Attributes:
+        weights: by number, 2 for a state that is not its own twin, else 1.
+    """
+
+    def __init__(self) -> None:
+        self._numbers: dict[State, int] = {}
+        self.weights: list[int] = []
+
+    def number(self, state: State) -> int:
+        """The state's number, a new one if neither it nor its twin has come before."""
+        known = self._numbers.get(state)
+        if known is not None:
+            return known
+        twin = state.twin()
+        known = self._numbers.get(twin)
+        if known is None:
+            known = self._numbers[state] = len(self._numbers)
+            self.weights.append(1 + (twin != state))
+        return known
 
 
 def _story(number: int, before: list[list[int]], names: list[str]) -> list[str]:
@@ -89,11 +115,11 @@ def _story(number: int, before: list[list[int]], names: list[str]) -> list[str]:
     return steps[::-1]
 
 
-def _leading_to(ends: list[int], before: list[list[int]]) -> int:
+def _leading_to(ends: list[int], before: list[list[int]]) -> set[int]:
     seen, left = set(ends), list(ends)
     while left:
         for number in before[left.pop()]:
             if number not in seen:
                 seen.add(number)
                 left.append(number)
-    return len(seen)
+    return seen

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from tests.unit.fencing.store import Ask, Store, empty
+from tests.unit.fencing.store import DEAD, Ask, Store, empty
 from workers.clouds.actions import REBOOT, START, STOP
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 T = TypeVar("T")
 
@@ -113,7 +116,23 @@ class State(NamedTuple):
         """The same with one request elsewhere."""
         return self._replace(messages=put(self.messages, number, Message(place, worker)))
 
+    def twin(self) -> State:
+        """The same with the workers' parts exchanged.
 
+        Only worker 0 meets faults (`model`): once none is left, all that can happen to the one state
+        can happen to the other.
+        """
+        if self.faults:
+            return self
+        return self._replace(
+            calls=tuple(call._replace(worker=_OTHER[call.worker]) for call in self.calls),
+            store=self.store._replace(owner=_OTHER[self.store.owner]),
+            messages=tuple(Message(place, _OTHER[worker]) for place, worker in self.messages),
+            workers=self.workers[::-1],
+        )
+
+
+_OTHER: Mapping[Any, Any] = {0: 1, 1: 0, DEAD: DEAD, None: None}
 REPLAY = Message("may be replayed")
 
 

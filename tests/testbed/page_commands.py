@@ -1,4 +1,4 @@
-"""The commands of docs/operations.md, run on a whole system: its folder stands for those of an installation."""
+"""The commands of a page, run on a whole system: its folder stands for those of an installation."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from tests.testbed.processes import MINIMAL_ENVIRONMENT
+from tests.testbed.terminal import typing
 from tests.testbed.whole_system import PROGRAMS
 
 if TYPE_CHECKING:
@@ -22,9 +23,9 @@ PAGE = Path(__file__).parents[2] / "docs/operations.md"
 _ELSEWHERE = ("systemd-tmpfiles", "lamplighter broker users")
 
 
-def printed(heading: str) -> list[str]:
+def printed(heading: str, page: Path = PAGE) -> list[str]:
     """The commands of a section, without those of its subsections, in order."""
-    section = re.split(r"\n##+ ", PAGE.read_text().partition(f"# {heading}\n")[2])[0]
+    section = re.split(r"\n##+ ", page.read_text().partition(f"# {heading}\n")[2])[0]
     return re.findall(r"^ {4,}(\S.*)$", section, re.MULTILINE)
 
 
@@ -39,6 +40,7 @@ def run_commands(
     system: WholeSystem,
     folder: Path,
     systemctl: Mapping[str, Callable[[], None]] | None = None,
+    examples: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
     """Run commands in a folder, one after the other; return what each printed.
 
@@ -47,6 +49,8 @@ def run_commands(
         system: the installation.
         folder: the working directory.
         systemctl: does what systemd would: by verb, `start`, `stop` and `restart`.
+        examples: what stands here in place of the page's examples. With it, a person at a terminal
+            confirms what is asked.
 
     Raises:
         AssertionError: one has failed; the message holds what it printed.
@@ -62,22 +66,27 @@ def run_commands(
         if line.startswith("export "):
             exports.append(_here(line, system))
             continue
-        done = subprocess.run(
-            ["/bin/sh", "-euc", "\n".join([*exports, _here(line, system)])],
-            cwd=folder,
-            env={
-                **MINIMAL_ENVIRONMENT,
-                "PATH": f"{PROGRAMS}:{MINIMAL_ENVIRONMENT['PATH']}",
-                "LAMPLIGHTER_CONFIG": str(system.settings.path),
-            },
-            check=False,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
+        script = "\n".join([*exports, _here(line, system)])
+        for example, ours in (examples or {}).items():
+            script = re.sub(rf"(?<!\w){re.escape(example)}(?!\w)", ours, script)
+        with typing("y\n") as terminal:
+            done = subprocess.run(
+                ["/bin/sh", "-euc", script],
+                cwd=folder,
+                env={
+                    **MINIMAL_ENVIRONMENT,
+                    "PATH": f"{PROGRAMS}:{MINIMAL_ENVIRONMENT['PATH']}",
+                    "LAMPLIGHTER_CONFIG": str(system.settings.path),
+                },
+                check=False,
+                stdin=terminal if examples else subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=60,
+            )
         # They say 1: no slurm worker runs here; there is drift.
-        fine = {0, 1} if line.endswith((" status", " drift")) else {0}
+        words = line.partition(" #")[0].rstrip()
+        fine = {0, 1} if words.endswith((" status", " drift", " doctor")) else {0}
         assert done.returncode in fine, f"{line}\n{done.stdout}{done.stderr}"
         told[line] = done.stdout
     return told

@@ -1,0 +1,47 @@
+"""What waits in the spools of this host, for `status`, the console and `doctor`."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ops.nodes.submit import sent_by
+from producers import spool
+from producers.settings import HookSettings
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolStatus:
+    """A spool of this host.
+
+    Attributes:
+        folder: where it is.
+        calls: calls of hooks, and notices of operators, that the broker has not confirmed.
+        oldest_seconds: the age of the oldest.
+        set_aside: files that no hook wrote.
+        sender: who sends its calls, if not the relay.
+        problem: why it cannot be read; then nothing of it is known.
+    """
+
+    folder: str
+    calls: int = 0
+    oldest_seconds: float = 0.0
+    set_aside: int = 0
+    sender: str | None = None
+    problem: str | None = None
+
+
+def spools(hook: HookSettings) -> list[SpoolStatus]:
+    """The hooks' spool and this role's own; empty ones on a host that has none."""
+    return list(_spools(hook))
+
+
+def _spools(hook: HookSettings) -> Iterator[SpoolStatus]:
+    for folder in dict.fromkeys((hook.spool, hook.own_spool)):
+        try:
+            waiting = spool.waiting(folder)
+            aside = len(spool.set_aside(folder))
+        except spool.SpoolError as error:
+            yield SpoolStatus(str(folder), problem=str(error))
+            continue
+        oldest = spool.age(waiting[0]) if waiting else 0.0
+        sender = None if folder == hook.spool else sent_by(hook)
+        yield SpoolStatus(str(folder), len(waiting), oldest, aside, sender)

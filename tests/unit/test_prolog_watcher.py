@@ -1,0 +1,218 @@
+"""The watcher lets each script go in time, whatever slurmctld, its files and its own code do."""
+
+from __future__ import annotations
+
+import resource
+import threading
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, cast
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from tests.testbed.installation import Installation
+from tests.testbed.prolog_scripts import Scripts
+from tests.testbed.waiting import until
+from workers.process.runtime import Runtime
+from workers.slurm import prolog
+from workers.slurm.metrics import PrologMetrics
+from workers.slurm.nodes import JobState
+from workers.slurm.prolog_fifos import PrologFifos
+from workers.slurm.prolog_release import Release
+from workers.store.heartbeats import PROBLEM
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    import sqlalchemy as sa
+
+    from workers.config.settings import Settings
+    from workers.slurm.scontrol import Slurm
+
+BOOTING = "NodeName=node1 State=ALLOCATED+CLOUD+NOT_RESPONDING+POWERING_UP\n"
+READY = "NodeName=node1 State=ALLOCATED+CLOUD\n"
+
+
+@dataclass
+class FakeSlurm:
+    """A slurmctld and its scontrol: shows `nodes`, or does not answer; squeue waits for `may_answer`."""
+
+    nodes: str | None = BOOTING
+    states: dict[int, JobState] = field(default_factory=dict)
+    may_answer: threading.Event = field(default_factory=threading.Event)
+    problems: list[Exception] = field(default_factory=list)
+    asked_jobs: int = 0
+    fds: tuple[int, ...] = ()
+
+    def session(self) -> FakeSlurm:
+        return self
+
+    def close(self) -> None:
+        """No process runs."""
+
+    def ask(self, query: str) -> None:
+        assert query.startswith("show node")
+        if self.problems:
+            raise self.problems.pop()
+
+    def answer(self) -> str | None:
+        return self.nodes
+
+    def version(self) -> str:
+        return "slurm-wlm 24.11.5"
+
+    def jobs(self, job_ids: list[int]) -> dict[int, JobState]:
+        self.asked_jobs += 1
+        self.may_answer.wait(30)
+        return {one: state for one, state in self.states.items() if one in job_ids}
+
+
+@dataclass
+class Bench:
+    """Scripts, a slurmctld, and the watcher's metrics."""
+
+    scripts: Scripts
+    settings: Settings
+    slurm: FakeSlurm = field(default_factory=FakeSlurm)
+    registry: CollectorRegistry = field(default_factory=CollectorRegistry)
+
+    @contextmanager
+    def watcher(self) -> Iterator[prolog.PrologWatcher]:
+        with PrologFifos(self.scripts.folder) as fifos:
+            metrics = PrologMetrics(self.registry)
+            slurm = cast("Slurm", self.slurm)
+            with closing(prolog.PrologWatcher(self.settings, slurm, fifos, metrics)) as made:
+                yield made
+
+    def value(self, name: str, **labels: str) -> float:
+        return self.registry.get_sample_value(f"lamplighter_prolog_{name}", labels) or 0
+
+    def released(self, why: Release) -> bool:
+        return self.value("released_total", reason=str(why)) == 1
+
+    def turn_until_released(self, watcher: prolog.PrologWatcher, why: Release) -> None:
+        turn_until(watcher, lambda: self.released(why), f"the release: {why}")
+
+
+def turn_until(watcher: prolog.PrologWatcher, condition: Callable[[], object], what: str) -> None:
+    """Let the watcher work until a condition holds."""
+
+    def turned() -> bool:
+        watcher.turn(0.05)
+        return bool(condition())
+
+    until(turned, 20, what)
+
+
+@pytest.fixture
+def bench(run_dir: Path) -> Iterator[Bench]:
+    more = f'[slurm]\nresume_timeout = 1\nprolog = "{run_dir}/prolog"\n'
+    settings = Installation(run_dir / "site", "amqp://me:secret@127.0.0.1:1/v", more=more).settings
+    with Scripts(run_dir / "prolog") as scripts:
+        made = Bench(scripts, settings)
+        yield made
+        made.slurm.may_answer.set()
+
+
+def test_a_job_goes_on_when_its_node_is_ready_and_the_metrics_say_so(bench: Bench) -> None:
+    with bench.watcher() as watcher:
+        script = bench.scripts.start(SLURM_JOB_NODELIST="node1")
+        turn_until(watcher, lambda: bench.value("waiting") == 1, "it to wait")
+        assert bench.value("slots") in {40, 1000}
+        bench.slurm.nodes = READY
+        bench.turn_until_released(watcher, Release.READY)
+        assert script.wait(10) == 0
+        watcher.turn(0)
+        assert bench.value("waiting") == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("nodes", [None, "", "slurm_load_node error: Unable to contact"])
+def test_no_job_waits_for_a_slurmctld_that_does_not_answer(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, nodes: str | None
+) -> None:
+    monkeypatch.setattr(prolog, "_AWAY", 1.0)
+    bench.slurm.nodes = nodes
+    with bench.watcher() as watcher:
+        script = bench.scripts.start(SLURM_JOB_NODELIST="node1")
+        bench.turn_until_released(watcher, Release.AWAY)
+        assert script.wait(10) == 0
+
+
+@pytest.mark.slow
+def test_a_job_whose_node_never_boots_goes_on_at_the_ceiling(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prolog, "GRACE", 1)
+    with bench.watcher() as watcher:
+        script = bench.scripts.start(SLURM_JOB_NODELIST="node1")
+        bench.turn_until_released(watcher, Release.CEILING)
+        assert script.wait(10) == 0
+
+
+def test_a_slow_squeue_delays_no_job(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its answer ends the wait of those that have left, and of no script that came after the question."""
+    monkeypatch.setattr(prolog, "_JOBS_PACE", 0.0)
+    with bench.watcher() as watcher:
+        left = bench.scripts.start(SLURM_JOB_NODELIST="node1", SLURM_JOB_ID="7")
+        turn_until(watcher, lambda: bench.slurm.asked_jobs, "squeue to be asked")
+        later = bench.scripts.start(SLURM_JOB_NODELIST="node1", SLURM_JOB_ID="8")
+        turn_until(watcher, lambda: bench.value("waiting") == 2, "both to wait")
+        bench.slurm.states[8] = JobState(8, "CONFIGURING", "node1")
+        bench.slurm.may_answer.set()
+        bench.turn_until_released(watcher, Release.LEFT)
+        assert left.wait(10) == 0
+        turn_until(watcher, lambda: bench.slurm.asked_jobs > 1, "the next question")
+        assert later.poll() is None
+        bench.slurm.nodes = READY
+        bench.turn_until_released(watcher, Release.READY)
+
+
+def test_no_more_jobs_wait_than_half_of_the_files_that_may_be_open(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (2, 2))
+    with bench.watcher() as watcher:
+        scripts = [bench.scripts.start(SLURM_JOB_NODELIST="node1") for _ in range(2)]
+        bench.turn_until_released(watcher, Release.FULL)
+        assert (bench.value("slots"), bench.value("waiting")) == (1, 1)
+        until(lambda: sum(script.poll() == 0 for script in scripts) == 1, 10, "one to go on")
+
+
+@pytest.mark.slow
+def test_the_watcher_starts_again_after_any_failure(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prolog, "_PAUSE", 0.1)
+    bench.slurm.problems.append(ZeroDivisionError("a bug"))
+    no_store = cast("sa.Engine", None)
+    run = Runtime(bench.settings, "slurm", "slurm@test:1", no_store, registry=bench.registry)
+    with prolog.prolog_watcher(run, cast("Slurm", bench.slurm)):
+        until((bench.scripts.folder / "alive").exists, 10, "the watcher")
+        assert bench.scripts.start(SLURM_JOB_NODELIST="node1").wait(10) == 0
+        assert not bench.slurm.problems
+        bench.slurm.nodes = READY
+
+        def waited() -> bool:
+            assert bench.scripts.start(SLURM_JOB_NODELIST="node1").wait(10) == 0
+            return bench.released(Release.READY)
+
+        until(waited, 20, "a job to go on because its node is ready")
+
+
+@pytest.mark.slow
+def test_a_folder_that_cannot_be_used_is_said_in_the_status_until_it_can(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prolog, "_PAUSE", 0.1)
+    no_store = cast("sa.Engine", None)
+    run = Runtime(bench.settings, "slurm", "slurm@test:1", no_store, registry=bench.registry)
+    door = bench.scripts.folder / "door"
+    door.mkdir(parents=True)
+    with prolog.prolog_watcher(run, cast("Slurm", bench.slurm)):
+        until(lambda: "jobs wait for Slurm's timer: slurm.prolog: " in run.status, 10, "the status")
+        assert run.status.startswith(PROBLEM)
+        door.rmdir()
+        until(lambda: run.status == run.state, 10, "the status without it")
