@@ -170,7 +170,8 @@ def _batches(settings: HookSettings, own: Sending, until: float) -> Iterator[Bat
     except spool.SpoolError as error:
         own.report(str(error))
         return
-    for earlier in spool.claim((p for p in paths if p != own.spooled.path), own.report):
+    others = (path for path in paths if path != own.spooled.path)
+    for earlier in spool.claim(others, settings.cluster, own.report):
         left = until - time.monotonic()
         if left <= 0:
             return

@@ -28,6 +28,11 @@ class SpooledNotices:
     correlation_id: str
     bodies: tuple[tuple[str, str], ...]
 
+    @property
+    def cluster(self) -> str | None:
+        """The cluster that they are of; MalformedMessageError if the first is not a notice."""
+        return notice_from(parse(self.bodies[0][1].encode())).cluster if self.bodies else None
+
     def to_json(self) -> bytes:
         """The content of the spool file."""
         return json.dumps({name: getattr(self, name) for name in self.__slots__}).encode()

@@ -26,6 +26,7 @@ from producers.disk import (
 from producers.notices import SpooledNotices, notices_from
 from producers.trust import distrust
 from schemas.errors import MalformedMessageError
+from schemas.fields import shown
 from schemas.numbers import whole_number
 
 SUFFIX = ".call"
@@ -140,11 +141,13 @@ def _named(folder: Path, *suffixes: str) -> list[Path]:
     return [folder / name for name in sorted(names)]
 
 
-def claim(paths: Iterable[Path], report: Callable[[str], object]) -> Iterator[Spooled]:
-    """The calls in `paths`, locked; skips those that another process publishes or has published.
+def claim(
+    paths: Iterable[Path], cluster: str, report: Callable[[str], object]
+) -> Iterator[Spooled]:
+    """The calls of `cluster` in `paths`, locked; skips those that another process publishes or has published.
 
     A file that no hook wrote is renamed to `.unreadable`, not deleted; `report` receives a
-    text for each file that cannot be read.
+    text for each file that cannot be read, and for each call of another cluster: its broker is another.
     """
     for path in paths:
         try:
@@ -160,6 +163,9 @@ def claim(paths: Iterable[Path], report: Callable[[str], object]) -> Iterator[Sp
         try:
             if (problem := distrust(descriptor, owner=path.parent.stat().st_uid)) is None:
                 spooled = _lock_and_read(path, descriptor)
+                if spooled is not None and spooled.call.cluster not in {cluster, None}:
+                    report(_foreign(path, spooled.call.cluster, cluster))
+                    spooled = None
             else:
                 report(f"{path} {problem}, if it is a request of yours; {_set_aside(path)}")
         except MalformedMessageError as error:
@@ -232,6 +238,14 @@ def _lock_and_read(path: Path, descriptor: int) -> Spooled | None:
         return None
     read = notices_from if path.suffix == NOTICES else call_from
     return Spooled(path, read(read_open(descriptor, _MOST_BYTES)), descriptor)
+
+
+def _foreign(path: Path, other: str | None, cluster: str) -> str:
+    return (
+        f"{path} is a call of cluster {shown(other)}, not of {cluster}: let the lamplighter.toml of each"
+        " cluster name a hooks.spool of its own; if the cluster was renamed, remove the file, and call"
+        " the hook again"
+    )
 
 
 def _set_aside(path: Path) -> str:

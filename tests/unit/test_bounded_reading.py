@@ -131,7 +131,7 @@ def test_the_largest_resume_file_is_read_from_the_spool(
         call(content), nodes=",".join(f"n{n}" for n in range(20_000)), note="\0" * 4096
     )
     spool.put(tmp_path / "spool", longest).release()
-    (spooled,) = spool.claim(spool.waiting(tmp_path / "spool"), pytest.fail)
+    (spooled,) = spool.claim(spool.waiting(tmp_path / "spool"), "vespa", pytest.fail)
     assert spooled.call == longest
     assert len(longest.to_json()) > 6 * LIMIT
     spooled.release()
@@ -143,7 +143,7 @@ def test_an_odd_file_in_the_spool_blocks_no_call(
     spool.put(tmp_path / "spool", call(None)).release()
     odd(tmp_path / "spool" / f"{0:020d}-odd.call")
     told: list[str] = []
-    found = in_time(lambda: list(spool.claim(spool.waiting(tmp_path / "spool"), told.append)))
+    found = in_time(lambda: list(spool.claim(spool.waiting(tmp_path / "spool"), "vespa", told.append)))
     assert isinstance(found, list)
     assert [one.call for one in found] == [call(None)]
     assert len(told) == 1
@@ -282,7 +282,7 @@ def test_a_scontrol_that_prints_without_end_is_ended(
 def test_json_of_the_spool_that_is_too_deep_is_set_aside(tmp_path: Path) -> None:
     (tmp_path / "a.call").write_text("[" * 100_000)
     told: list[str] = []
-    assert list(spool.claim(spool.waiting(tmp_path), told.append)) == []
+    assert list(spool.claim(spool.waiting(tmp_path), "vespa", told.append)) == []
     assert "set aside" in told[0]
     with pytest.raises(Exception, match="not written by a hook"):
         call_from(json.dumps([1]).encode())

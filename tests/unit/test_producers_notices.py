@@ -41,7 +41,7 @@ def test_notices_are_read_again_as_they_were_written(tmp_path: Path) -> None:
     spool.put(tmp_path, content).release()
     (path,) = spool.waiting(tmp_path)
     assert not path.name.endswith(spool.SUFFIX), "an older relay would set it aside"
-    (found,) = spool.claim([path], pytest.fail)
+    (found,) = spool.claim([path], "vespa", pytest.fail)
     assert found.call == content
     assert sent(list(messages(found.call))) == [notice("node1"), notice("node2")]
     found.release()
@@ -51,7 +51,7 @@ def test_notices_that_the_broker_did_not_accept_stay_in_the_spool(tmp_path: Path
     spooled = spool.put(tmp_path, spooled_notices("node1", "node2", "node3"))
     batch = Sending(spooled.call, spooled, pytest.fail).batch(1.0)
     batch.left([message for message in batch.messages if message.id == notice("node2").id])
-    (found,) = spool.claim(spool.waiting(tmp_path), pytest.fail)
+    (found,) = spool.claim(spool.waiting(tmp_path), "vespa", pytest.fail)
     assert found.call == spooled_notices("node2")
     Sending(found.call, found, pytest.fail).batch(1.0).confirmed()
     assert spool.waiting(tmp_path) == []
@@ -72,5 +72,5 @@ def test_file_with_anything_else_is_set_aside(tmp_path: Path) -> None:
         with pytest.raises(MalformedMessageError):
             notices.notices_from(content)
     reports: list[str] = []
-    assert list(spool.claim(spool.waiting(tmp_path), reports.append)) == []
+    assert list(spool.claim(spool.waiting(tmp_path), "vespa", reports.append)) == []
     assert len(list(tmp_path.glob("*.unreadable"))) == len(reports) == 4

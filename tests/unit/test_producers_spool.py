@@ -51,9 +51,8 @@ folder = Path(sys.argv[1])
 def calls(folder: Path, reports: list[str] | None = None) -> list[HookCall]:
     """The calls that a relay would publish now; releases them again."""
     found = []
-    for spooled in spool.claim(
-        spool.waiting(folder), reports.append if reports is not None else pytest.fail
-    ):
+    report = reports.append if reports is not None else pytest.fail
+    for spooled in spool.claim(spool.waiting(folder), "vespa", report):
         assert isinstance(spooled.call, HookCall)
         found.append(spooled.call)
         spooled.release()
@@ -84,7 +83,7 @@ def spooling(folder: Path) -> Callable[[], object]:
 
 def keeping_node2(folder: Path) -> Callable[[], object]:
     put(folder)
-    (spooled,) = spool.claim(spool.waiting(folder), print)
+    (spooled,) = spool.claim(spool.waiting(folder), "vespa", print)
     return lambda: spooled.keep(["node2"])
 
 
@@ -226,7 +225,7 @@ def test_a_call_replaced_between_open_and_lock_is_left_to_the_next_sweep(
 
 def test_the_kept_rest_has_the_same_ids_and_file_name(tmp_path: Path) -> None:
     path = put(tmp_path)
-    (spooled,) = spool.claim([path], pytest.fail)
+    (spooled,) = spool.claim([path], "vespa", pytest.fail)
     spooled.keep(["node1", "node3"])
     assert spool.waiting(tmp_path) == [path]
     assert calls(tmp_path) == [replace(CALL, nodes="node1,node3")]
@@ -236,7 +235,7 @@ def test_a_call_whose_rest_cannot_be_written_is_unchanged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = put(tmp_path)
-    (spooled,) = spool.claim([path], pytest.fail)
+    (spooled,) = spool.claim([path], "vespa", pytest.fail)
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", _no_space)
         with pytest.raises(spool.SpoolError, match="No space left"):
@@ -283,6 +282,21 @@ def test_a_file_that_no_hook_wrote_is_set_aside_and_blocks_no_call(tmp_path: Pat
     assert len(list(tmp_path.glob("*.unreadable"))) == 2
     assert ["set aside as" in line for line in reports] == [True, True]
     assert calls(tmp_path) == [CALL]
+
+
+def test_a_call_of_another_cluster_stays_for_its_own_relay_and_blocks_no_call(
+    tmp_path: Path,
+) -> None:
+    """Two clusters of one host may have the same hooks.spool; each has a broker of its own."""
+    other = put(tmp_path, replace(CALL, cluster="etna", generation=CALL.generation - 1))
+    put(tmp_path)
+    reports: list[str] = []
+    assert calls(tmp_path, reports) == [CALL]
+    (report,) = reports
+    assert f"{other} is a call of cluster 'etna', not of vespa" in report
+    assert "hooks.spool of its own" in report
+    (spooled,) = spool.claim([other], "etna", pytest.fail)
+    spooled.release()
 
 
 def test_a_file_that_cannot_be_opened_is_reported_and_blocks_no_call(tmp_path: Path) -> None:
