@@ -21,7 +21,7 @@ docs: .venv/.ready ## Write the generated pages and build the documentation in b
 	$(BIN)/mkdocs build --strict
 
 unit: .venv/.ready ## Run the fast unit tests: no servers, no system packages
-	$(BIN)/python -m pytest -n 2 -m 'not slow' --hypothesis-profile=quick tests/unit
+	$(BIN)/python -m pytest -n 3 -m 'not slow' --hypothesis-profile=quick tests/unit
 
 test: .venv/.system-test .venv/.ready ## Run all tests; TESTS=PATH runs some of them
 	$(BIN)/python -m pytest -n 3 --no-loadscope-reorder $(TESTS)
