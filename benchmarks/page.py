@@ -12,7 +12,6 @@ from benchmarks.table import COLUMNS, number
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from benchmarks.machine import Machine
     from benchmarks.results import Result, Table
 
 PAGE = "docs/performance.md"
@@ -46,21 +45,24 @@ def _page(results: Mapping[str, Result], missing: Sequence[str]) -> Iterator[str
     yield from _aims(results)
     if missing:
         yield f"\nNot measured so far: {', '.join(missing)}.\n"
-    for machine in _machines(results):
-        versions = ", ".join(f"{name} {version}" for name, version in machine.versions.items())
-        cores = f"{machine.cores} cores ({machine.processor}), {machine.memory} GB of memory"
-        yield f"\n## Machine\n\n{_wrapped(f'{machine.system}, {cores}; {versions}.')}\n"
+    yield from _machines(results)
     for name, result in results.items():
         yield from _section(name, result)
 
 
-def _machines(results: Mapping[str, Result]) -> list[Machine]:
-    """The machines, each once."""
-    found: list[Machine] = []
-    for result in results.values():
-        if result.machine not in found:
-            found.append(result.machine)
-    return found
+def _machines(results: Mapping[str, Result]) -> Iterator[str]:
+    """The machines, each once; if there are several, with what was measured on each."""
+    machines = [result.machine for result in results.values()]
+    distinct = [one for number, one in enumerate(machines) if one not in machines[:number]]
+    yield "\n## Machine\n" if len(distinct) == 1 else "\n## Machines\n"
+    for machine in distinct:
+        versions = ", ".join(f"{name} {version}" for name, version in machine.versions.items())
+        cores = f"{machine.cores} cores ({machine.processor}), {machine.memory} GB of memory"
+        text = f"{machine.system}, {cores}; {versions}."
+        if len(distinct) > 1:
+            names = [name for name, result in results.items() if result.machine == machine]
+            text = f"{', '.join(names)}: {text}"
+        yield f"\n{_wrapped(text)}\n"
 
 
 def _aims(results: Mapping[str, Result]) -> Iterator[str]:

@@ -74,11 +74,14 @@ def test_missed_aims_are_listed_first_and_counted() -> None:
     assert "1 of 1 aims were reached.\n" in _text(reached)
 
 
-def test_results_of_another_machine_name_it() -> None:
+def test_each_machine_says_what_was_measured_on_it_if_there_are_several() -> None:
     other = replace(RESULT, machine=replace(MACHINE, system="Another"))
-    text = page.write({"fleet": RESULT, "hooks": other})[page.PAGE]
-    assert text.count("## Machine") == 2
-    assert page.write({"fleet": RESULT, "hooks": RESULT})[page.PAGE].count("## Machine") == 1
+    text = page.write({"fleet": RESULT, "hooks": other, "idle": RESULT})[page.PAGE]
+    assert "\nfleet, idle: An OS 7001," in text
+    assert "\nhooks: Another," in text
+    alone = page.write({"fleet": RESULT, "hooks": RESULT})[page.PAGE]
+    assert alone.count("An OS 7001") == 1
+    assert "\nAn OS 7001," in alone
 
 
 def test_one_benchmark_replaces_its_result_only(tmp_path: Path) -> None:
