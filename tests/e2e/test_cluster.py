@@ -12,8 +12,11 @@ import pytest
 
 from schemas.events import Transition
 from tests.testbed.cluster import PROGRAMS, Cluster, ClusterPlan
-from tests.testbed.leaks import SECRET_FILES, secrets_found
+from tests.testbed.leaks import SECRET_FILES, issued_pieces, secrets_found
 from tests.testbed.processes import MINIMAL_ENVIRONMENT
+from tests.testbed.simcloud.effects import Echoes
+from tests.testbed.simcloud.faults import Fault
+from tests.testbed.simcloud.handle import SimCloud
 from tests.testbed.slurm_conf import SlurmSettings
 from tests.testbed.waiting import until
 
@@ -59,8 +62,12 @@ def all_powered_off(cluster: Cluster) -> bool:
 def test_a_job_resumes_its_nodes_runs_and_they_are_suspended_again(cluster: Cluster) -> None:
     """P1, P6, P8: one terminal record per request, no leaked secret, one call per node and action.
 
-    The audit also has the registration of the nodes, and start and end of the job.
+    The audit also has the registration of the nodes, and start and end of the job. The cloud repeats
+    in each answer what it was sent, and refuses one call with it.
     """
+    assert isinstance(cluster.cloud, SimCloud)
+    cluster.cloud.set(echoes=True)
+    cluster.cloud.inject(Fault(kind="start", effect=Echoes(status=500), times=1))
     job_id = cluster.slurm.sbatch(JOB, nodes=2)
     until(lambda: len(available(cluster)) == 2, 60, "two available nodes")
     until(lambda: cluster.slurm.job_state(job_id) == "COMPLETED", 90, "the job's end")
@@ -82,10 +89,11 @@ def test_a_job_resumes_its_nodes_runs_and_they_are_suspended_again(cluster: Clus
     assert whose["nodes"] == 2
     assert whose["allocated_seconds"] == 2 * lasted(cluster, job_id)
     calls = cluster.cloud.counts()
-    assert (calls["start"], calls["stop"], calls["rescope"]) == (2, 2, 1)
+    assert (calls["start"], calls["stop"], calls["rescope"]) == (2 + 1, 2, 1)
     assert cluster.cloud.servers()["node3"].status == "SHUTOFF"
     assert lamplighter(cluster, "dead-letters", "list") == []
     assert secrets_found(cluster) == SECRET_FILES
+    assert issued_pieces(cluster) == {}
 
 
 def report(cluster: Cluster, *arguments: str) -> dict[str, dict[str, Any]]:

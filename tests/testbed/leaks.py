@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 SECRET_FILES = frozenset(
     {"refresh.token", "broker.password", "rabbitmq.conf", *(f"{role}.password" for role in Role)}
 )
+# Prefixes of the simulated tokens, which every one of them has.
+PREFIXES = ("sim-access-", "sim-refresh-", "gAAAAAB")
 # A real Keystone does not report the tokens that it issued, but all of them begin like this
 # (Fernet's version byte and time).
 KEYSTONE_TOKEN = re.compile(rb"gAAAAA[A-Za-z0-9_-]{80,}")
@@ -46,6 +48,29 @@ def secrets_found(cluster: Cluster) -> set[str]:
         if known and not path.is_relative_to(clouds):
             found.add(path.name)
     return found
+
+
+def issued_pieces(cluster: Cluster) -> dict[str, bytes]:
+    """The first piece of a token, or of a role's password, in each file of Slurm and Lamplighter."""
+    held = [cluster.roles.users.secret_file(role).read_text().strip() for role in Role]
+    written = {
+        str(path.relative_to(cluster.folder)): path.read_bytes()
+        for path in cluster.folder.rglob("*")
+        if path.is_file()
+        and path.name not in SECRET_FILES
+        and not path.is_relative_to(cluster.folder / "broker")
+    }
+    return pieces_found([*random_parts(cluster.cloud.issued_secrets()), *held], written)
+
+
+def random_parts(tokens: Iterable[str]) -> set[str]:
+    """Of the simulated tokens: what follows the prefix that each of them has."""
+    return {
+        token.removeprefix(prefix)
+        for token in tokens
+        for prefix in PREFIXES
+        if token.startswith(prefix)
+    }
 
 
 def pieces_found(secrets: Iterable[str], written: Mapping[str, bytes]) -> dict[str, bytes]:

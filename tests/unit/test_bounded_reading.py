@@ -143,7 +143,9 @@ def test_an_odd_file_in_the_spool_blocks_no_call(
     spool.put(tmp_path / "spool", call(None)).release()
     odd(tmp_path / "spool" / f"{0:020d}-odd.call")
     told: list[str] = []
-    found = in_time(lambda: list(spool.claim(spool.waiting(tmp_path / "spool"), "vespa", told.append)))
+    found = in_time(
+        lambda: list(spool.claim(spool.waiting(tmp_path / "spool"), "vespa", told.append))
+    )
     assert isinstance(found, list)
     assert [one.call for one in found] == [call(None)]
     assert len(told) == 1
