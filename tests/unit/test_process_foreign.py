@@ -123,6 +123,25 @@ def test_headers_that_come_byte_by_byte_are_given_up_in_time() -> None:
     assert time.monotonic() - began < 3.0
 
 
+def test_of_a_request_that_was_given_up_nothing_more_is_sent() -> None:
+    """The network may be cut for a while: a call that arrives minutes later would undo newer ones."""
+    body = b"x" * 200_000
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        # as if the network took no more than this
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        with bounded_session(None, 0.3) as session, pytest.raises(requests.ReadTimeout):
+            session.post(url, body, timeout=0.3)
+        connection, _ = listener.accept()
+        arrived = b""
+        with connection:
+            connection.settimeout(20)
+            with pytest.raises(ConnectionResetError):
+                while part := connection.recv(65536):
+                    arrived += part
+        assert len(arrived) < len(body)
+
+
 @pytest.mark.parametrize("length", [b"100000000", b"5"])
 def test_the_beginning_of_a_body_can_be_enough(length: bytes) -> None:
     with (

@@ -3,6 +3,7 @@
 import io
 import math
 import socket
+import struct
 import time
 from functools import partial
 from http.client import HTTPResponse
@@ -194,6 +195,7 @@ def _pools(seconds: float, until: float) -> dict[str, type[HTTPConnectionPool]]:
     def timed(kind: type[HTTPConnection]) -> dict[str, Any]:
         def connect(connection: HTTPConnection) -> None:
             kind.connect(connection)
+            _send_nothing_late(connection.sock, seconds)
             # the resolver, and each further address of the host, have taken time of their own
             if time.monotonic() >= until:
                 connection.close()
@@ -208,6 +210,16 @@ def _pools(seconds: float, until: float) -> dict[str, type[HTTPConnectionPool]]:
         "http": type("_PlainPool", (HTTPConnectionPool,), {"ConnectionCls": plain}),
         "https": type("_SecurePool", (HTTPSConnectionPool,), {"ConnectionCls": secure}),
     }
+
+
+def _send_nothing_late(sock: socket.socket, seconds: float) -> None:
+    """Let the kernel forget a request that has had its time, or whose process has ended.
+
+    Otherwise TCP repeats it for minutes where the network is cut, and a call that was given up takes
+    effect after all: tcp(7), TCP_USER_TIMEOUT; socket(7), SO_LINGER.
+    """
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(seconds * 1000))
 
 
 class _TimedResponse(HTTPResponse):
