@@ -110,7 +110,11 @@ def _folder(key: str, path: Path, user: User, *, private: bool) -> Iterator[Find
             f"chown {user.name} {path}; chmod u+rwx {path}",
         )
     elif private and status.st_mode & stat.S_IWOTH:
-        yield fixable(Kind.FOLDER, f"{key}: every user can write to {path}", "chmod", "0700", path)
+        words = f"{key}: every user can write to {path}"
+        if status.st_uid == user.uid and not status.st_mode & stat.S_ISVTX:
+            yield fixable(Kind.FOLDER, words, "chmod", "0700", path)
+        else:  # /tmp, or what others use too
+            yield wrong(Kind.FOLDER, words, f"name a folder of {user.name}'s own in {key}")
 
 
 def _broker_secrets(broker: BrokerSettings) -> dict[str, Path | None]:
@@ -129,11 +133,19 @@ def of_secrets(settings: Settings) -> Iterator[Finding]:
     for name, cloud in settings.clouds.items():
         named[f"clouds.{name}.source"] = getattr(cloud.source, "secret", (None, ()))[0]
     for key, path in named.items():
-        if path is None or not path.is_absolute():
-            continue
-        status = status_of(path)
-        if status is not None and status.st_mode & _OTHERS:
-            yield fixable(Kind.MODE, f"{key}: every user can read {path}", "chmod", "o=", path)
+        if path is not None and path.is_absolute():
+            yield from _closed_to_others(key, path)
+
+
+def _closed_to_others(key: str, path: Path) -> Iterator[Finding]:
+    """Whether a file is closed to other users; the rights of a folder or a device are not ours to take."""
+    status = status_of(path)
+    if status is None:
+        return
+    if not stat.S_ISREG(status.st_mode):
+        yield wrong(Kind.CONFIGURATION, f"{key}: {path} is not a file", f"name a file in {key}")
+    elif status.st_mode & _OTHERS:
+        yield fixable(Kind.MODE, f"{key}: every user can read {path}", "chmod", "o=", path)
 
 
 def of_configuration(path: Path) -> Iterator[Finding]:
@@ -154,8 +166,7 @@ def of_stores(settings: Settings) -> Iterator[Finding]:
         if parsed.get_backend_name() != "sqlite" or not parsed.database:
             continue
         path = Path(parsed.database)
-        folder, file = status_of(path.parent), status_of(path)
-        if folder is None:
+        if status_of(path.parent) is None:
             words = f"{key}: {path.parent} does not exist, or {user_name()} may not enter it"
             yield wrong(
                 Kind.FOLDER, words, f"install -d -o USER {path.parent}, with the workers' user"
@@ -163,5 +174,4 @@ def of_stores(settings: Settings) -> Iterator[Finding]:
             continue
         yield from of_space(key, path.parent)
         yield from of_disk(key, path.parent)
-        if file is not None and file.st_mode & _OTHERS:
-            yield fixable(Kind.MODE, f"{key}: every user can read {path}", "chmod", "o=", path)
+        yield from _closed_to_others(key, path)

@@ -444,6 +444,42 @@ def test_fix_takes_rights_from_others(
     assert "user can read" not in result.output.partition("fixed:")[2]
 
 
+@pytest.mark.parametrize(
+    ("key", "text", "named"),
+    [
+        ("store.url", '"sqlite:///state.db"', '"sqlite:///spool"'),
+        ("store.url", '"sqlite:///state.db"', '"sqlite:////dev/null"'),
+        ("clouds.c.source", '"cloud.password"', '"spool"'),
+        ("broker.password_file", 'file = "password"', 'file = "/dev/null"'),
+        ("tokens.key_file", "[clouds.c]", '[tokens]\nkey_file = "spool"\n[clouds.c]'),
+    ],
+)
+def test_fix_takes_no_rights_from_what_is_not_a_file(
+    settings: Settings, run_dir: Path, key: str, text: str, named: str
+) -> None:
+    """A key that names /var/lib, or /dev/null, must not close it to the other users of the host."""
+    (run_dir / "spool").chmod(0o755)
+    settings.path.write_text(GOOD_TOML.replace(text, named))
+    found = [one for one in of_host(load(settings.path, {}), None) if one.words.startswith(key)]
+    assert found
+    assert not any(one.fix for one in found)
+    assert any("is not a file" in one.words and key in (one.remedy or "") for one in found)
+
+
+@pytest.mark.parametrize(("mode", "user"), [(0o1777, ME), (0o777, NOBODY)])
+def test_fix_does_not_close_a_folder_that_others_use_too(
+    settings: Settings, run_dir: Path, mode: int, user: User
+) -> None:
+    """Such as /tmp, or a folder that belongs to another than SlurmUser: then its owner alone could use it."""
+    (run_dir / "spool").chmod(mode)
+    found = [
+        one for one in of_hooks(settings.hook, settings.path, user) if "every user" in one.words
+    ]
+    assert [(one.fix, one.remedy) for one in found] == [
+        ((), f"name a folder of {user.name}'s own in hooks.spool")
+    ]
+
+
 def test_a_secret_that_is_refused_hides_no_other_finding(settings: Settings, run_dir: Path) -> None:
     for name in ("password", "audit.db"):
         (run_dir / name).touch()
