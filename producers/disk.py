@@ -4,7 +4,19 @@ import os
 import pwd
 import stat
 from collections.abc import Callable
-from errno import EACCES, EAGAIN, EDQUOT, EEXIST, EINVAL, ENOENT, ENOSPC, ENOTDIR, EPERM, EROFS
+from errno import (
+    EACCES,
+    EAGAIN,
+    EDQUOT,
+    EEXIST,
+    EINVAL,
+    EISDIR,
+    ENOENT,
+    ENOSPC,
+    ENOTDIR,
+    EPERM,
+    EROFS,
+)
 from pathlib import Path
 from typing import IO
 
@@ -55,6 +67,8 @@ def unusable(field: str, path: Path, error: OSError) -> str:
             remedy = f"create the folder {_missing(path)}, owned by user {user_name()}"
         case code if code in {EACCES, EPERM}:
             remedy = f"let user {user_name()} use it (chown, chmod), or run this as its owner"
+        case code if code == EISDIR:
+            remedy = "name a file in it"
         case code if code in {ENOSPC, EDQUOT}:
             remedy = "free disk space"
         case code if code == EROFS:
@@ -131,10 +145,12 @@ def require_writable(file: Path) -> None:
     """Check that this user can create or change a file.
 
     Raises:
-        OSError: its folder does not exist, or the user may not.
+        OSError: its folder does not exist, the user may not, or a folder or a device is there.
     """
     folder_or_file = file if file.exists() else file.parent
-    folder_or_file.stat()
+    require_usual(folder_or_file.stat().st_mode)
+    if file.is_dir():
+        raise IsADirectoryError(EISDIR, os.strerror(EISDIR), str(file))
     for path, mode in ((folder_or_file, os.W_OK), (file.parent, os.W_OK | os.X_OK)):
         if not os.access(path, mode, effective_ids=True):
             raise PermissionError(EACCES, os.strerror(EACCES), str(path))

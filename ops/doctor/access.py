@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from producers.disk import open_file
+
 READ, WRITE, ENTER = 4, 2, 1
 EXECUTE = ENTER
 
@@ -67,3 +69,12 @@ def status_of(path: Path | None) -> os.stat_result | None:
         return None if path is None else path.stat()
     except (OSError, ValueError):
         return None
+
+
+def start_of(path: Path) -> bytes:
+    """The first bytes of a file; none if this user may not read it."""
+    try:
+        with open_file(path, "rb") as file:
+            return file.read(256)
+    except OSError:
+        return b""

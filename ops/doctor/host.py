@@ -8,7 +8,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from ops.doctor.access import ENTER, READ, WRITE, User, status_of
+from ops.doctor.access import ENTER, READ, WRITE, User, start_of, status_of
 from ops.doctor.disks import of_disk, of_space
 from ops.site.findings import Finding, Severity, of_spools
 from ops.site.kinds import Kind
@@ -21,6 +21,8 @@ from workers.config.settings import Settings
 
 _GROUP_OR_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 _OTHERS = stat.S_IROTH | stat.S_IWOTH
+# The first bytes of its files ("Database File Format").
+_SQLITE = b"SQLite format 3\0"
 
 
 def wrong(kind: Kind, words: str, remedy: str) -> Finding:
@@ -175,3 +177,7 @@ def of_stores(settings: Settings) -> Iterator[Finding]:
         yield from of_space(key, path.parent)
         yield from of_disk(key, path.parent)
         yield from _closed_to_others(key, path)
+        start = start_of(path)
+        if start and not start.startswith(_SQLITE):
+            words = f"{key}: {path} is not a database of SQLite"
+            yield wrong(Kind.CONFIGURATION, words, f"name another file in {key}")

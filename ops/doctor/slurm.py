@@ -10,7 +10,7 @@ from pathlib import Path
 import hostlist
 
 from ops.cli.terminal import cut
-from ops.doctor.access import EXECUTE, READ, User
+from ops.doctor.access import EXECUTE, READ, User, start_of
 from ops.doctor.host import fixable, has_spool, wrong
 from ops.install.slurm_rules import rules
 from ops.install.units import INSTALL_AGAIN, PROGRAMS
@@ -144,21 +144,12 @@ def _runs(parameter: str, path: str, user: User | None) -> Iterator[Finding]:
 
 def _interpreter(parameter: str, path: str, user: User) -> Iterator[Finding]:
     """Whether SlurmUser can run what the first line of a program names: Python's, perhaps root's own."""
-    found = _SHEBANG.match(_start(path))
+    found = _SHEBANG.match(start_of(Path(path)))
     name = found[1].decode(errors="replace") if found else ""
     closed = user.closed_folder(Path(name)) if name else None
     if closed is not None:
         words = f"{parameter}: {path} runs by {name}, and {user.name} may not enter {closed}"
         yield wrong(Kind.PROGRAM, words, INSTALL_AGAIN)
-
-
-def _start(path: str) -> bytes:
-    """The first bytes of a program; none if this user may not read it."""
-    try:
-        with Path(path).open("rb") as file:
-            return file.read(256)
-    except OSError:
-        return b""
 
 
 def _jobs_age(config: Mapping[str, str], settings: Settings) -> Iterator[Finding]:

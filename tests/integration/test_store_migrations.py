@@ -11,10 +11,11 @@ from alembic.migration import MigrationContext
 
 from producers.settings import ConfigError
 from workers.store import tables
-from workers.store.database import open_store
+from workers.store.database import connect, open_store
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 METADATA: Mapping[Literal["state", "audit"], sa.MetaData] = {
     "state": tables.STATE,
@@ -79,3 +80,36 @@ def test_a_store_of_a_newer_version_is_refused_and_not_changed(store_url: str) -
         version = connection.exec_driver_sql("SELECT version_num FROM state_version").scalar()
     assert version == "9999"
     engine.dispose()
+
+
+@pytest.mark.parametrize("kind", ["state", "audit"])
+def test_tables_of_another_program_are_refused_and_stay(
+    store_url: str, kind: Literal["state", "audit"]
+) -> None:
+    other = min(METADATA[kind].tables)
+    engine = connect(store_url)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"CREATE TABLE {other} (theirs INTEGER)")
+    with pytest.raises(ConfigError, match=rf"another program \({other}\): name one of its own"):
+        open_store(store_url, kind)
+    with engine.begin() as connection:
+        assert sa.inspect(connection).get_table_names() == [other]
+    engine.dispose()
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [("folder", "name a file in it"), ("text", "name another file"), ("half", "restore a backup")],
+)
+def test_what_is_no_sqlite_database_is_named_with_its_key(
+    tmp_path: Path, name: str, remedy: str
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "text").write_text("a line of text\n" * 100)
+    open_store(f"sqlite:///{tmp_path}/good", "audit").dispose()
+    (tmp_path / "half").write_bytes((tmp_path / "good").read_bytes()[:5000])
+    with pytest.raises(ConfigError) as error:
+        open_store(f"sqlite:///{tmp_path}/{name}", "audit")
+    assert f"{tmp_path}/{name}" in str(error.value)
+    assert "store.audit_url: " in str(error.value)
+    assert remedy in str(error.value)

@@ -34,6 +34,7 @@ from workers.clouds.errors import CloudSettingError
 from workers.clouds.quota import Flavor, Limits
 from workers.config.settings import Settings, load
 from workers.errors import TokenRefusedError
+from workers.store.database import open_store
 from workers.tokens.rpc import TokenReport
 
 if TYPE_CHECKING:
@@ -464,6 +465,19 @@ def test_fix_takes_no_rights_from_what_is_not_a_file(
     assert found
     assert not any(one.fix for one in found)
     assert any("is not a file" in one.words and key in (one.remedy or "") for one in found)
+
+
+def test_a_store_that_is_another_file_is_named(settings: Settings, run_dir: Path) -> None:
+    (run_dir / "state.db").write_text("cluster = 'c'\n")
+    (run_dir / "state.db").chmod(0o600)
+    (found,) = of_host(settings, None)
+    assert found.text == (
+        f"store.url: {run_dir}/state.db is not a database of SQLite; name another file in store.url"
+    )
+    (run_dir / "state.db").unlink()
+    open_store(settings.store.url, "state").dispose()
+    (run_dir / "state.db").chmod(0o600)
+    assert list(of_host(settings, None)) == []
 
 
 @pytest.mark.parametrize(("mode", "user"), [(0o1777, ME), (0o777, NOBODY)])

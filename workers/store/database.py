@@ -1,5 +1,6 @@
 """Opens a store, and hides what differs between SQLite and PostgreSQL."""
 
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from producers.disk import require_writable, unusable
 from producers.settings import ConfigError
+from workers.store import tables as t
 from workers.store.passfile import credential
 
 FIELDS = {"state": "store.url", "audit": "store.audit_url"}
@@ -25,6 +27,11 @@ STORE_ERRORS = (sa.exc.DBAPIError, sa.exc.TimeoutError)
 
 GRANT = "run lamplighter database roles --apply"
 
+_UNUSABLE = {
+    sqlite3.SQLITE_NOTADB: "is not a database of SQLite; name another file, or restore a backup",
+    sqlite3.SQLITE_CORRUPT: "is damaged; restore a backup (docs/operations.md)",
+}
+
 DIALECTS = "sqlite", "postgresql"
 # SQLAlchemy has one class for each dialect.
 Upsert: TypeAlias = postgresql.Insert | sqlite.Insert
@@ -38,8 +45,8 @@ def open_store(url: str, kind: Literal["state", "audit"]) -> sa.Engine:
     later.
 
     Raises:
-        ConfigError: SQLite's file or its folder cannot be used by this user, or a newer version has
-            migrated the store.
+        ConfigError: SQLite's file or its folder cannot be used by this user, the file is damaged or no
+            database, its tables are another program's, or a newer version has migrated the store.
         sqlalchemy.exc.OperationalError: the database cannot be reached.
     """
     if (file := sqlite_file(url)) is not None:
@@ -53,12 +60,26 @@ def open_store(url: str, kind: Literal["state", "audit"]) -> sa.Engine:
             if engine.dialect.name == "postgresql":
                 connection.execute(sa.text("SELECT pg_advisory_xact_lock(5782391)"))
             found, newest = versions(connection, kind)
+            if found is None:
+                _require_own(connection, kind)
             if found != newest:
                 migrate(connection, kind)
-    except BaseException:
+    except BaseException as error:
         engine.dispose()
+        if (code := getattr(getattr(error, "orig", None), "sqlite_errorcode", None)) in _UNUSABLE:
+            raise ConfigError(f"{FIELDS[kind]}: {file} {_UNUSABLE[code]}") from None
         raise
     return engine
+
+
+def _require_own(connection: sa.Connection, kind: str) -> None:
+    """Check that tables of ours which no migration of ours has made are not there; ConfigError if they are."""
+    ours = t.STATE.tables if kind == "state" else t.AUDIT.tables
+    if found := sorted(ours.keys() & set(sa.inspect(connection).get_table_names())):
+        raise ConfigError(
+            f"{FIELDS[kind]}: this database has tables of another program ({', '.join(found)}): name one of "
+            "its own, or restore a backup"
+        )
 
 
 def versions(connection: sa.Connection, kind: str) -> tuple[str | None, str]:
