@@ -243,6 +243,20 @@ GROUP: tuple[str | int, ...] = ("groups", "g")
         ((*GROUP, "hostname"), "of $node", "hostname must be a host name"),
         ((*GROUP, "server", "networks"), ["auto", "slurm"], '["auto"], ["none"], or names'),
         ((*GROUP, "server", "networks"), ["slurm", "none"], '["auto"], ["none"], or names'),
+        ((*GROUP, "server", "networks"), [], '["auto"], ["none"], or names'),
+        ((*GROUP, "server", "networks"), [""], "networks[1]: must be a string, not an empty text"),
+        *(
+            (place, "", f"{'.'.join(place)}: must be a string, not an empty text")
+            for place in (
+                *(("groups", "g", "server", name) for name in ("image", "flavor", "key_name")),
+                ("groups", "g", "server", "availability_zone"),
+                ("groups", "g", "network"),
+                ("clouds", "c", "project_id"),
+                ("clouds", "c", "source", "username"),
+                ("tokens", "service_user"),
+            )
+        ),
+        ((*GROUP, "ip_version"), 5, "ip_version: must be one of 4, 6, not 5"),
         *(
             (
                 ("store", name),

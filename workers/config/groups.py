@@ -9,7 +9,7 @@ import msgspec
 from producers.addresses import address_problem
 from schemas.fields import is_node_name
 from workers.config.logins import ApplicationCredentialSource, CloudsYamlSource, Source
-from workers.config.types import Count, Seconds, Table
+from workers.config.types import Count, Seconds, Table, Text
 
 # In place of networks: Nova chooses or makes one, or the server has none.
 NETWORK_WORDS = frozenset({"auto", "none"})
@@ -40,9 +40,9 @@ class CloudSettings(Table, frozen=True):
 
     auth_url: str
     source: Source
-    project_id: str | None = None
-    project_name: str | None = None
-    project_domain: str = "Default"
+    project_id: Text | None = None
+    project_name: Text | None = None
+    project_domain: Text = "Default"
     region: str | None = None
     interface: Literal["public", "internal", "admin"] = "public"
     ca_file: Path | None = None
@@ -83,20 +83,21 @@ class ServerTemplate(Table, frozen=True):
         server_group: its id, for affinity.
     """
 
-    image: str
-    flavor: str
-    networks: tuple[str, ...] = ("auto",)
-    key_name: str | None = None
-    security_groups: tuple[str, ...] = ()
-    availability_zone: str | None = None
-    server_group: str | None = None
+    image: Text
+    flavor: Text
+    networks: tuple[Text, ...] = ("auto",)
+    key_name: Text | None = None
+    security_groups: tuple[Text, ...] = ()
+    availability_zone: Text | None = None
+    server_group: Text | None = None
     volume_size: Count | None = None
     user_data_file: Path | None = None
     config_drive: bool = False
     metadata: dict[str, str] = msgspec.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if len(self.networks) > 1 and not NETWORK_WORDS.isdisjoint(self.networks):
+        mixed = len(self.networks) > 1 and not NETWORK_WORDS.isdisjoint(self.networks)
+        if mixed or not self.networks:
             raise ValueError('networks must be ["auto"], ["none"], or names and ids of networks')
         for key, value in self.metadata.items():
             if not _METADATA_KEY.fullmatch(key) or len(value) > _METADATA_VALUE:
@@ -137,7 +138,7 @@ class GroupSettings(Table, frozen=True):
     cool_down: Seconds = 60.0
     deploy_wait: Seconds = 180.0
     bake_timeout: Seconds = 3600.0
-    network: str | None = None
+    network: Text | None = None
     ip_version: Literal[4, 6] = 4
     hostname: str | None = None
     dry_run: bool = False

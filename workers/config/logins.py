@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from workers.config import clouds_entry
-from workers.config.types import Table
+from workers.config.types import Table, Text
 
 
 class _SecretSource(Table, frozen=True):
@@ -39,10 +39,10 @@ class PasswordSource(_SecretSource, frozen=True, tag_field="type", tag="password
     """
 
     prefix = "password"
-    username: str
+    username: Text
     password_file: Path | None = None
     password_command: tuple[str, ...] = ()
-    user_domain: str = "Default"
+    user_domain: Text = "Default"
 
 
 class ApplicationCredentialSource(
@@ -57,7 +57,7 @@ class ApplicationCredentialSource(
     """
 
     prefix = "secret"
-    id: str
+    id: Text
     secret_file: Path | None = None
     secret_command: tuple[str, ...] = ()
 
@@ -73,12 +73,12 @@ class _FederatedSource(_SecretSource, frozen=True):
         identity_provider, protocol: as the cloud's Keystone names the login provider.
     """
 
-    token_endpoint: str
+    token_endpoint: Text
     scope: str | None = None
     entitlements: tuple[str, ...] = ()
     ca_file: Path | None = None
-    identity_provider: str = "egi.eu"
-    protocol: str = "openid"
+    identity_provider: Text = "egi.eu"
+    protocol: Text = "openid"
 
     @property
     def full_scope(self) -> str:
@@ -102,7 +102,7 @@ class RefreshTokenSource(_FederatedSource, frozen=True, tag_field="type", tag="o
     prefix = "refresh_token"
     refresh_token_file: Path | None = None
     refresh_token_command: tuple[str, ...] = ()
-    client_id: str = "token-portal"
+    client_id: Text = "token-portal"
 
 
 class ClientCredentialsSource(
@@ -117,7 +117,7 @@ class ClientCredentialsSource(
     """
 
     prefix = "client_secret"
-    client_id: str
+    client_id: Text
     client_secret_file: Path | None = None
     client_secret_command: tuple[str, ...] = ()
 

@@ -3,6 +3,7 @@
 msgspec names neither the keys of a dictionary ([clouds.NAME]) nor the fields that a table may have.
 """
 
+import json
 import types
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -129,7 +130,7 @@ def _wanted(shape: Any) -> str:  # noqa: ANN401 - a type
         known = ((word, getattr(meta, name)) for name, word in words.items())
         limits = " and ".join(f"{word} {limit:,}" for word, limit in known if limit is not None)
     if get_origin(kind) is Literal:
-        return "one of " + ", ".join(f'"{value}"' for value in get_args(kind))
+        return f"one of {', '.join(map(json.dumps, get_args(kind)))}"
     names = {bool: "true or false", int: "a whole number", float: "a number", Path: "a path"}
     return f"{names.get(kind, 'a string')} {limits}".rstrip()
 

@@ -9,7 +9,7 @@ import msgspec
 
 from producers.addresses import database_problem, is_loopback
 from workers.config.listen import host_and_port, is_ip
-from workers.config.types import Count, Seconds, Table
+from workers.config.types import Count, Seconds, Table, Text
 
 # Each kind of process has its own port for metrics from the first one on.
 _MOST_METRICS_PORT = 65_500
@@ -153,8 +153,8 @@ class TokenSettings(Table, frozen=True):
     """
 
     key_file: Path = Path("token.key")
-    service_user: str | None = None
-    allowed_users: tuple[str, ...] = ()
+    service_user: Text | None = None
+    allowed_users: tuple[Text, ...] = ()
     timeout: Seconds = 10.0
 
 
