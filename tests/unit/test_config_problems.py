@@ -281,6 +281,35 @@ def test_what_can_never_work_is_refused_when_it_is_read(
     assert words in found
 
 
+@pytest.mark.parametrize(
+    ("place", "name", "other"),
+    [
+        (("audit", "heads_file"), "a.key", "audit.key_file"),
+        (("audit", "heads_file"), "t.key", "tokens.key_file"),
+        (("audit", "key_file"), "t.key", "tokens.key_file"),
+        (("hooks", "log_file"), "a.heads", "audit.heads_file"),
+        (("store", "url"), "sqlite:///a.heads", "audit.heads_file"),
+        (("store", "audit_url"), "sqlite:///lamplighter.toml", "lamplighter.toml"),
+    ],
+)
+def test_a_file_with_two_uses_is_refused_with_both(
+    folder: Path, place: tuple[str, str], name: str, other: str
+) -> None:
+    """The log's heads, appended to a key, end the token service; in a store, they damage it."""
+    own = {"audit": {"key_file": "a.key", "heads_file": "a.heads"}, "tokens": {"key_file": "t.key"}}
+    good = {**WHOLE, **own}
+    assert isinstance(outcome(document(good), folder), Settings)
+    found = outcome(document(placed(good, place, name)), folder)
+    assert isinstance(found, str)
+    assert found.startswith(f"{'.'.join(place)}: ")
+    assert f"the same file as {other};" in found
+
+
+def test_state_and_audit_log_may_share_a_file(folder: Path) -> None:
+    store = {"url": "sqlite:///l.db", "audit_url": "sqlite:///l.db"}
+    assert isinstance(outcome(document({**WHOLE, "store": store}), folder), Settings)
+
+
 def placed(value: Any, place: tuple[str | int, ...], new: object) -> Any:  # noqa: ANN401 - any TOML
     """As `replaced`, where nothing needs to be there."""
     if not place:

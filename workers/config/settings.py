@@ -156,7 +156,7 @@ def load(
             for name, group in file.groups.items()
         },
     }
-    return Settings(
+    settings = Settings(
         path=path,
         hook=hook,
         nodes=_nodes(file, path),
@@ -164,6 +164,29 @@ def load(
         webhooks=file.notify.webhook,
         **tables,
     )
+    _require_own_files(settings)
+    return settings
+
+
+def _require_own_files(settings: Settings) -> None:
+    """Check that no file has two uses: what is appended to one would destroy a key, or a store."""
+    store, audit, hook = settings.store, settings.audit, settings.hook
+    named = {
+        "tokens.key_file": settings.tokens.key_file,
+        "audit.key_file": audit.key_file,
+        "audit.heads_file": audit.heads_file,
+        "hooks.log_file": hook.log_file,
+        "store.url": Path(store.url.removeprefix("sqlite:///")),
+        "store.audit_url": Path(store.audit_url.removeprefix("sqlite:///")),
+    }
+    first = {settings.path: "lamplighter.toml"}
+    for key, path in named.items():
+        other = first.setdefault(path, key) if path is not None else key
+        # state and audit log may share a database
+        if other != key and not other.startswith("store."):
+            raise ConfigError(
+                f"{settings.path}: {key}: names the same file as {other}; name one of its own"
+            )
 
 
 def _management_urls(
