@@ -12,7 +12,7 @@ from ops.install.slurm_conf import SlurmConf
 from ops.install.units import DATABASE, PROGRAMS
 from producers.hosts import expand
 from producers.settings import ConfigError
-from workers.store.database import DIALECTS
+from schemas.errors import MalformedMessageError
 
 
 def ask_site(
@@ -40,7 +40,10 @@ def ask_site(
         raise ConfigError(
             f"{slurm.path}: has no node with State=CLOUD; add NodeName=... State=CLOUD, or give --nodes"
         )
-    expand(nodes)
+    try:
+        expand(nodes)
+    except MalformedMessageError as error:
+        raise ConfigError(f"--nodes: {error}") from None
     name, wants_secret = options["cloud"], not options["dry_run"]
     _require_together(options)
     if options["fedcloud_site"] is not None:
@@ -81,7 +84,7 @@ def _require_together(options: Mapping[str, Any]) -> None:
 
 
 def _store(url: str | None) -> str | None:
-    """The database's address with a user for each role, whose password a file holds; SQLite's as it is."""
+    """PostgreSQL's address with a user for each role, whose password a file holds."""
     if url is None:
         return None
     try:
@@ -89,14 +92,16 @@ def _store(url: str | None) -> str | None:
         kind = sa.make_url(url).get_backend_name()
     except (ValueError, sa.exc.ArgumentError):
         kind = ""
-    if kind not in DIALECTS:
-        raise ConfigError("--store: write postgresql://HOST/DATABASE?sslmode=verify-full")
-    if kind != "postgresql":
-        return url
+    fields = parse_qs(parts.query) if kind == "postgresql" else {}
+    # without its name, libpq takes the user's: each role would have a database of its own
+    if kind != "postgresql" or not (parts.path.strip("/") or {"dbname", "service"} & fields.keys()):
+        raise ConfigError(
+            "--store: write postgresql://HOST/DATABASE?sslmode=verify-full; for SQLite, leave it out"
+        )
     netloc, query = parts.netloc, parts.query
     if "@" not in netloc:
         netloc = f"lamplighter_{{role}}@{netloc}"
-    if "{role}" in netloc and "passfile" not in parse_qs(query):
+    if "{role}" in netloc and "passfile" not in fields:
         query = f"{query}{'&' if query else ''}passfile={DATABASE}/{{role}}.pgpass"
     # the driver that comes with Lamplighter
     return parts._replace(scheme="postgresql+psycopg", netloc=netloc, query=query).geturl()

@@ -8,7 +8,8 @@ from urllib.parse import urlsplit
 
 from ops.install.slurm_conf import SlurmConf
 
-_PLAIN = re.compile(r"[A-Za-z0-9_-]+")
+# What the name of a broker's user may not hold, and how much of it a virtual host's name may be.
+_ODD, _LONGEST = re.compile(r"[^A-Za-z0-9._-]"), 40
 # Slurm's own ResumeTimeout (60) is too short for a virtual machine.
 SLURM_RESUME_TIMEOUT, RESUME_TIMEOUT, SUSPEND_TIMEOUT, SUSPEND_TIME = 60, 600, 60, 600
 
@@ -70,9 +71,9 @@ class Site:
         Another cluster on this broker has users of its own.
         """
         vhost = urlsplit(self.broker_url).path[1:]
-        if vhost == "lamplighter" or not _PLAIN.fullmatch(vhost):
+        if vhost == "lamplighter":
             return ""
-        return f'prefix = "lamplighter-{vhost}-"\n'
+        return f'prefix = "lamplighter-{_ODD.sub("-", vhost)[:_LONGEST]}-"\n'
 
     def insecurity(self, table: str) -> str:
         """The line that allows unencrypted connections, if the site wants it for this table."""

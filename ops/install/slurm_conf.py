@@ -19,6 +19,7 @@ from schemas.fields import shown
 OWN_LINES = "lamplighter.conf"
 # Stands for each line that includes it.
 _OWN = f"Include {OWN_LINES}"
+_LONGEST_NAME = 63
 _MOST_FILES, _MOST_DEPTH, _MOST_BYTES = 1000, 50, 2**24
 # What a comment leaves of a line: # begins one, but for \#.
 _BARE = re.compile(r"(?:[^#\\]|\\.?)*")
@@ -66,9 +67,9 @@ class SlurmConf:
 
     @property
     def cluster(self) -> str:
-        """ClusterName in lower case, as Slurm uses it; a dash replaces what ours cannot have."""
-        name = self.values.get("clustername", "cluster").lower()
-        return re.sub(r"[^a-z0-9_-]", "-", name)
+        """ClusterName in lower case, as Slurm uses it, without what ours cannot have; a dash replaces it inside."""
+        name = re.sub(r"[^a-z0-9_-]", "-", self.values.get("clustername", "").lower())
+        return name.strip("-_")[:_LONGEST_NAME] or "cluster"
 
     def seconds(self, key: str, default: int) -> int:
         """A time; the default if it is missing, infinite or not a number."""

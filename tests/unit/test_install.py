@@ -97,6 +97,42 @@ def test_the_configuration_is_complete_and_loads(folder: Path, server: dict[str,
     assert bool(settings.groups["nodes"].server) is bool(server)
 
 
+@pytest.mark.parametrize(
+    ("vhost", "prefix"),
+    [
+        ("lamplighter", "lamplighter-"),
+        ("vespa", "lamplighter-vespa-"),
+        ("vespa.example.org", "lamplighter-vespa.example.org-"),
+        ("a%2Fb~c", "lamplighter-a-2Fb-c-"),
+        ("v" * 200, f"lamplighter-{'v' * 40}-"),
+    ],
+)
+def test_a_cluster_has_users_of_its_own_whatever_its_virtual_host_is_called(
+    folder: Path, vhost: str, prefix: str
+) -> None:
+    path = folder / "lamplighter.toml"
+    url = f"amqp://127.0.0.1:5672/{vhost}"
+    path.write_text(lamplighter_toml(replace(site(folder), broker_url=url)))
+    users = load(path, {}).broker.users
+    assert users is not None
+    assert users.prefix == prefix
+
+
+@pytest.mark.parametrize(
+    ("name", "ours"),
+    [
+        *(("Vespa.One", "vespa-one"), ("-x_", "x"), ("\u00fc1", "1"), ("(null)", "null")),
+        *(("_", "cluster"), ("", "cluster"), ("a" * 100, "a" * 63)),
+    ],
+)
+def test_any_name_of_a_cluster_in_slurm_conf_gives_one_of_ours(
+    folder: Path, name: str, ours: str
+) -> None:
+    (folder / "slurm.conf").write_text(SLURM_CONF.replace("=vespa", f"={name}"))
+    output = run(folder, "--yes", "--cloud=site", "--strategy=stop").output
+    assert f'cluster = "{ours}"\n' in output
+
+
 def test_what_is_on_the_host_is_not_asked(folder: Path) -> None:
     """With slurm.conf and one entry in clouds.yaml, a site answers only how its servers are made."""
     result = run(folder, "--cloud=site", text="delete\ndebian-12\nm1.large\n")
@@ -205,7 +241,11 @@ def test_postgresql_gets_a_user_for_each_role_whose_password_only_its_processes_
     assert owners["slurm"] == ("slurm", 0o600)
     assert owners["setup"] == owners["reader"] == ("root", 0o600)
     assert len({file.content for file in files.values()}) == len(files)
-    for wrong in ("postgresql://me:s3cr3t@h/d", "postgresql://h/d", "postgresql://[/d", "nonsense"):
+    for wrong in (
+        *("postgresql://me:s3cr3t@h/d", "postgresql://h/d", "postgresql://[/d", "nonsense"),
+        # a database for each role; a file that no unit may write
+        *("postgresql://127.0.0.1", "postgresql://127.0.0.1/", "sqlite:///state.db"),
+    ):
         refused = run(folder, *words, f"--store={wrong}")
         assert isinstance(refused.exception, ConfigError), refused.output
         assert "store" in str(refused.exception)
@@ -217,6 +257,7 @@ def test_postgresql_gets_a_user_for_each_role_whose_password_only_its_processes_
     [
         (("--broker=amqp://rabbit.example.org/v",), "broker.url"),
         (("--broker=amqp://127.0.0.1:port/v",), "--broker"),
+        (("--nodes=node[1-",), "--nodes"),
         (("--nodes=n[1-2",), "hostlist"),
         (("--clouds-yaml=/nowhere",), "/nowhere"),
         (("--cloud=none",), "none"),
