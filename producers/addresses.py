@@ -34,6 +34,8 @@ def address_problem(url: str, *, insecure: bool, instead: str, user: bool = Fals
         name, password = parts.username, parts.password
     except ValueError:  # its text can quote a part of the password, read as a port
         return "is not a URL"
+    if not host:
+        return "names no host: write it after ://"
     if password is not None or (name and not user) or has_secret_field(parts.query):
         what = "a password" if user else "a user, a password or a token"
         return f"must not contain {what}, which other users may read here: {instead}"
@@ -50,7 +52,12 @@ def split_url(url: str) -> SplitResult:
     """
     if _ODD.search(url):
         raise ValueError("url may hold neither spaces nor backslashes")
-    return urlsplit(url)
+    parts = urlsplit(url)
+    try:
+        _ = parts.port
+    except ValueError:  # its text quotes what may be a part of a password
+        raise ValueError("url must have a port from 0 to 65535, or none") from None
+    return parts
 
 
 def has_secret_field(query: str) -> bool:

@@ -256,6 +256,15 @@ GROUP: tuple[str | int, ...] = ("groups", "g")
                 ("tokens", "service_user"),
             )
         ),
+        (("clouds", "c", "auth_url"), "https://:5000/v3", "auth_url names no host"),
+        (("clouds", "c", "auth_url"), "https://h:99999/v3", "auth_url is not a URL"),
+        (("broker", "management_url"), "15672", "broker.management_url: names no host"),
+        (("broker", "management_url"), 15672, "broker.management_url: names no host"),
+        (
+            ("notify", "webhook"),
+            [{"name": "n", "url": "https://h:swordfish/p", "events": ["failed"]}],
+            "notify.webhook[1]: url must have a port from 0 to 65535, or none",
+        ),
         ((*GROUP, "ip_version"), 5, "ip_version: must be one of 4, 6, not 5"),
         *(
             (
