@@ -116,7 +116,7 @@ def _relay(session: Session, *, once: bool, role: Role = Role.RELAY) -> int:
         return main(session.config, once=False)
 
 
-def _spool_metrics(session: Session) -> AbstractContextManager[None]:
+def _spool_metrics(session: Session) -> AbstractContextManager[str | None]:
     """Serve the relay's metrics; producers.relay has none, because hooks must import few libraries."""
     try:
         settings = session.settings

@@ -5,18 +5,28 @@ from __future__ import annotations
 import socket
 import threading
 from contextlib import ExitStack
+from typing import TYPE_CHECKING
+from unittest.mock import Mock
 
 import pytest
 import requests
 from prometheus_client import CollectorRegistry, Counter
 
 from ops.processes.worker import WORKERS
+from ops.site.findings import of_workers
 from producers.settings import ConfigError
 from tests.testbed.ports import Ports
 from tests.testbed.waiting import until
+from tests.unit.test_doctor import GOOD_TOML
+from workers.config.settings import load
 from workers.config.tables import MetricsSettings
 from workers.process import metrics_endpoint
 from workers.process.metrics_endpoint import ROLES, endpoint_address, serve_metrics
+from workers.process.runtime import Runtime
+from workers.store.heartbeats import Heartbeat
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def test_each_role_has_its_own_port() -> None:
@@ -44,6 +54,17 @@ def test_an_invalid_address_is_rejected_with_a_remedy(text: str) -> None:
         endpoint_address(MetricsSettings(), "up", {"LAMPLIGHTER_METRICS": text})
 
 
+def test_a_worker_without_metrics_says_so_in_its_heartbeat(tmp_path: Path) -> None:
+    (tmp_path / "lamplighter.toml").write_text(GOOD_TOML)
+    settings = load(tmp_path / "lamplighter.toml", {})
+    run = Runtime(settings, "power", "power@test:1", Mock(), state="running")
+    assert run.status == "running"
+    run.unserved = "serves no metrics at 127.0.0.1 port 1"
+    beat = Heartbeat("power", run.name, "test", 1, started_at=1, seen_at=1, state=run.status)
+    (found,) = of_workers([beat], 1)
+    assert "serves no metrics at 127.0.0.1 port 1; running" in found.words
+
+
 def test_metrics_are_served_and_a_second_worker_runs_without_them() -> None:
     registry = CollectorRegistry()
     Counter("lamplighter_test", "A test's.", registry=registry).inc()
@@ -51,9 +72,14 @@ def test_metrics_are_served_and_a_second_worker_runs_without_them() -> None:
         port = ports.take()
         settings = MetricsSettings(listen=f"127.0.0.1:{port}")
         with (
-            serve_metrics(settings, "up", registry),
-            serve_metrics(settings, "up", CollectorRegistry()),
+            serve_metrics(settings, "up", registry) as served,
+            serve_metrics(settings, "up", CollectorRegistry()) as unserved,
         ):
+            assert served is None
+            assert (
+                f"serves no metrics at 127.0.0.1 port {port} (metrics.listen): Address already in use: "
+                "set $LAMPLIGHTER_METRICS" in (unserved or "")
+            )
             answer = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=10)
             assert "lamplighter_test_total 1.0" in answer.text
         with socket.socket() as probe:

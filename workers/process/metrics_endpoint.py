@@ -56,8 +56,8 @@ def serve_metrics(
     role: str,
     registry: CollectorRegistry,
     process: Callable[[], int] = os.getpid,
-) -> Iterator[None]:
-    """Serve the metrics inside the context; a port in use is only logged.
+) -> Iterator[str | None]:
+    """Serve the metrics inside the context; if they cannot be, say why and go on: None if they are.
 
     `process` gives the pid of the process whose memory and CPU are among them.
 
@@ -66,7 +66,7 @@ def serve_metrics(
     """
     where = endpoint_address(settings, role, os.environ)
     if where is None:
-        yield
+        yield None
         return
     log = structlog.get_logger()
     host, port = where
@@ -75,7 +75,7 @@ def serve_metrics(
     except OSError as error:
         remedy = f"set ${ENVIRONMENT} to a free address for this process"
         log.error("metrics_not_served", host=host, port=port, error=error.strerror, remedy=remedy)  # noqa: TRY400 - the error is enough
-        yield
+        yield f"serves no metrics at {host} port {port} (metrics.listen): {error.strerror}: {remedy}"
         return
     ProcessCollector(registry=registry, pid=process)
     server.set_app(make_wsgi_app(registry))
@@ -83,7 +83,7 @@ def serve_metrics(
     thread.start()
     log.info("metrics_served", host=host, port=server.server_port)
     try:
-        yield
+        yield None
     finally:
         server.shutdown()
         server.server_close()

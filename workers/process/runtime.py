@@ -33,7 +33,8 @@ class Runtime:
 
     SIGTERM and SIGINT set `stop`. The worker sets `state`: one line for `lamplighter status`,
     which also shows the problem of `link`, the worker's connection to the broker. A state made by
-    `heartbeats.problem` is wrong there; `trouble` is asked at each heartbeat, for the same.
+    `heartbeats.problem` is wrong there; `trouble` is asked at each heartbeat, for the same; `unserved` says
+    why there are no metrics.
     """
 
     settings: Settings
@@ -45,12 +46,13 @@ class Runtime:
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
     link: Link | None = None
     trouble: Callable[[], str | None] = lambda: None
+    unserved: str | None = None
 
     @property
     def status(self) -> str:
         """One line for `lamplighter status`: the problems of the link and the role, and the state."""
         link = self.link.problem if self.link else None
-        problem = "; ".join(filter(None, (link, self.trouble())))
+        problem = "; ".join(filter(None, (link, self.trouble(), self.unserved)))
         if not problem:
             return self.state
         return heartbeats.problem(f"{problem}; {self.state.removeprefix(heartbeats.PROBLEM)}")
@@ -95,7 +97,7 @@ def runtime(role: str, settings: Settings) -> Iterator[Runtime]:
     beat.start()
     structlog.get_logger().info("worker_started", name=name)
     try:
-        with serve_metrics(settings.metrics, role, run.registry):
+        with serve_metrics(settings.metrics, role, run.registry) as run.unserved:
             yield run
     finally:
         run.stop.set()
