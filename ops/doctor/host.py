@@ -62,6 +62,9 @@ def of_hooks(hook: HookSettings, config: Path, user: User) -> Iterator[Finding]:
         yield from of_disk(key, path, shared=key == "hooks.state")
     if hook.log_file is not None and status_of(hook.log_file) is None:
         yield from _folder("hooks.log_file", hook.log_file.parent, user, private=False)
+    elif hook.log_file is not None and hook.log_file.is_dir():
+        words = f"hooks.log_file: {hook.log_file} is a folder"
+        yield wrong(Kind.UNWRITABLE, words, "name a file in it")
     key_of_secret, secret = replace(hook.broker, role=Role.HOOK).password_source
     for key, file in (("lamplighter.toml", config), (key_of_secret, secret)):
         yield from _file(key, file, user, READ)

@@ -15,13 +15,17 @@ from workers.clouds.nova_requests import Call, filled_in
 from workers.clouds.servers import is_id
 from workers.config.settings import Settings
 
+# RabbitMQ looks once a minute, and closes after half an hour by default.
+_LONGEST_HOLD = 1740.0
+
 
 def of_settings(settings: Settings) -> Iterator[Finding]:
     """All findings about such settings."""
     yield from _snapshots(settings)
     yield from _clock(settings)
     yield from _hostnames(settings)
-    yield from _metrics(settings)
+    yield from _held(settings)
+    yield from _addresses(settings)
     yield from _opus(settings)
     yield from _networks(settings)
     yield from of_named_files(settings)
@@ -75,18 +79,35 @@ def _opus(settings: Settings) -> Iterator[Finding]:
             yield wrong(Kind.USELESS, words, "uws_jobdata in [slurm], as OPUS's SLURM_JOBDATA_PATH")
 
 
-def _metrics(settings: Settings) -> Iterator[Finding]:
-    """An address that this host does not have."""
-    if settings.metrics.listen is None:
-        return
-    host, _ = settings.metrics.address(settings.metrics.listen)
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        with socket.socket(family) as tried:
-            tried.bind((host, 0))
-    except OSError as error:
-        words = f"metrics.listen: {host}: {error.strerror}: nobody can read metrics there"
-        yield wrong(Kind.USELESS, words, "write an address of this host, such as 127.0.0.1:9464")
+def _addresses(settings: Settings) -> Iterator[Finding]:
+    """Addresses to listen at that this host does not have."""
+    metrics, console = settings.metrics, settings.console
+    listen = {}
+    if metrics.listen is not None:
+        listen["metrics.listen"] = metrics.address(metrics.listen), "nobody can read metrics there"
+    if runs_here(settings, Role.CONSOLE):
+        listen["console.listen"] = console.address(), "the console cannot start"
+    for key, ((host, _), effect) in listen.items():
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        try:
+            with socket.socket(family) as tried:
+                tried.bind((host, 0))
+        except OSError as error:
+            words = f"{key}: {host}: {error.strerror}: {effect}"
+            yield wrong(
+                Kind.USELESS, words, "write an address of this host, such as 127.0.0.1:PORT"
+            )
+
+
+def _held(settings: Settings) -> Iterator[Finding]:
+    hold = settings.power.hold
+    if hold > _LONGEST_HOLD:
+        words = (
+            f"power.hold is {hold:g} s: RabbitMQ closes a consumer that keeps a delivery for 30 min (its "
+            "consumer_timeout), and all nodes of this worker begin again"
+        )
+        remedy = f"remove hold, or write at most {_LONGEST_HOLD:g}"
+        yield wrong(Kind.USELESS, words, remedy)
 
 
 def _networks(settings: Settings) -> Iterator[Finding]:

@@ -6,6 +6,7 @@ import os
 import socket
 import stat
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from unittest.mock import Mock
@@ -388,6 +389,13 @@ def test_a_folder_that_the_hooks_cannot_use_is_named(
     texts = [one.text for one in of_hooks(settings.hook, settings.path, ME)]
     assert any(word in text for text in texts), texts
     assert len(texts) <= 2
+
+
+def test_a_log_that_is_a_folder_is_named(settings: Settings, run_dir: Path) -> None:
+    """The errors of the hooks then go to syslog alone."""
+    hook = replace(settings.hook, log_file=run_dir / "spool")
+    (found,) = of_hooks(hook, settings.path, ME)
+    assert found.text == f"hooks.log_file: {run_dir}/spool is a folder; name a file in it"
 
 
 def test_what_belongs_to_another_user_is_named_with_the_user(settings: Settings) -> None:

@@ -39,7 +39,14 @@ def settings(folder: Path, text: str, slurm: str = "") -> Settings:
         ("[power]\nclock_ahead = 0.3\n", "", "power.clock_ahead is 0.3 s: ", "at least 5"),
         ('hostname = "$node.x"\n', "", "groups.g.hostname: without slurm.set", "set_addresses"),
         (OPUS, "", "notify.webhook o: OPUS is told of no job", "uws_jobdata in [slurm]"),
-        (METRICS, "", "metrics.listen: 192.0.2.7: ", "127.0.0.1:9464"),
+        (METRICS, "", "metrics.listen: 192.0.2.7: ", "127.0.0.1:PORT"),
+        (
+            '[console]\nlisten = "192.0.2.7:8617"\nlogin_to_read = false\n',
+            "",
+            "console.listen: 192",
+            "127",
+        ),
+        ("[power]\nhold = 1800.0\n", "", "power.hold is 1800 s: RabbitMQ closes", "at most 1740"),
         (SERVER, "", "groups.g.server.user_data_file: ", "node.yaml"),
     ],
 )
