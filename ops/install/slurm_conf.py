@@ -39,7 +39,9 @@ class SlurmConf:
         values: by key in lower case: the last value of each parameter.
         cloud_nodes: the hostlists of the nodes with State=CLOUD.
         other_nodes: those of the other nodes, but for State=FUTURE.
-        partitions: the pairs of each line that begins with PartitionName, by key in lower case.
+        partitions: the pairs of each line that begins with PartitionName, by key in lower case, and those of
+            the lines PartitionName=DEFAULT before it.
+        node_sets: the nodes of each NodeSet by its name, as written.
         includes_own: whether it includes the file that `init` writes.
     """
 
@@ -48,6 +50,7 @@ class SlurmConf:
     cloud_nodes: tuple[str, ...] = ()
     other_nodes: tuple[str, ...] = ()
     partitions: tuple[Mapping[str, str], ...] = ()
+    node_sets: Mapping[str, str] = field(default_factory=dict)
     includes_own: bool = False
 
     @property
@@ -86,11 +89,12 @@ class SlurmConf:
 
     def nodes_of(self, partition: Mapping[str, str]) -> list[str]:
         """The nodes of a partition's line; none if they cannot be read."""
-        nodes = partition.get("nodes", "")
-        if "ALL" in nodes.upper().split(","):
-            return self.known_nodes
         try:
-            return expand(nodes) if nodes else []
+            names = expand(partition["nodes"]) if partition.get("nodes") else []
+            parts = [self.node_sets.get(name, name) for name in names]
+            if "ALL" in ",".join(parts).upper().split(","):
+                return self.known_nodes
+            return [node for part in parts if part for node in expand(part)]
         except MalformedMessageError:
             return []
 
@@ -110,6 +114,8 @@ def read_slurm_conf(path: Path) -> SlurmConf:
     cloud: list[str] = []
     others: list[str] = []
     partitions: list[Mapping[str, str]] = []
+    sets: dict[str, str] = {}
+    of_all: dict[str, str] = {}
     default_state, includes_own = "", False
     for line in _lines(path, path.parent, values, iter(range(_MOST_FILES)), _MOST_DEPTH):
         includes_own = includes_own or line == _OWN
@@ -120,8 +126,12 @@ def read_slurm_conf(path: Path) -> SlurmConf:
         kind, value = next(iter(pairs.items()))
         several = kind == "prologslurmctld" and kind in values  # from 24.05 on, all its lines count
         values[kind] = f"{values[kind]},{value}" if several else value
-        if kind == "partitionname":
-            partitions.append(pairs)
+        if kind == "partitionname" and value.upper() == "DEFAULT":
+            of_all |= pairs
+        elif kind == "partitionname":
+            partitions.append(of_all | pairs)
+        elif kind == "nodeset":
+            sets[value] = pairs.get("nodes", "")
         elif kind == "nodename" and value.upper() == "DEFAULT":
             default_state = pairs.get("state", default_state)
         elif kind == "nodename":
@@ -134,7 +144,13 @@ def read_slurm_conf(path: Path) -> SlurmConf:
         except MalformedMessageError as error:
             raise ConfigError(f"{path}: NodeName: {error}") from None
     return SlurmConf(
-        path, values, tuple(cloud), tuple(others), tuple(partitions), includes_own=includes_own
+        path,
+        values,
+        tuple(cloud),
+        tuple(others),
+        tuple(partitions),
+        sets,
+        includes_own=includes_own,
     )
 
 

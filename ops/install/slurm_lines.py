@@ -164,8 +164,7 @@ def _exemptions(site: Site) -> Iterator[_Change]:
 def _powered_down(slurm: SlurmConf) -> set[str]:
     """The nodes that Slurm powers down when they are idle, but for exceptions."""
     timed = [one for one in slurm.partitions if "suspendtime" in one]
-    everywhere = slurm.seconds("SuspendTime", 0) or not slurm.of_partitions("SuspendTime")
-    if everywhere or any(one["partitionname"].upper() == "DEFAULT" for one in timed):
+    if slurm.seconds("SuspendTime", 0) or not slurm.of_partitions("SuspendTime"):
         return set(slurm.known_nodes)
     return {node for one in timed for node in slurm.nodes_of(one)}
 

@@ -232,7 +232,27 @@ EXEMPTIONS = [
         "login",
         ["SuspendExcParts=s"],
     ),
+    (
+        "PartitionName=DEFAULT Nodes=node[1-3]\nPartitionName=d\nSuspendExcParts=d",
+        "login,ws[1-2]",
+        ["remove it"],
+    ),
+    (
+        "NodeSet=c Nodes=node[2-3]\nPartitionName=s Nodes=ws1,c\nSuspendExcParts=s",
+        "login,ws[1-2]",
+        ["remove it"],
+    ),
+    (
+        "NodeSet=f Feature=x\nNodeSet=w Nodes=ws[1-2]\nPartitionName=s Nodes=f,w\nSuspendExcParts=s",
+        "login",
+        [],
+    ),
     ("PartitionName=n Nodes=node[1-3] SuspendTime=60\nSuspendExcNodes=ws1", None, []),
+    (
+        "PartitionName=DEFAULT SuspendTime=60\nPartitionName=n Nodes=node1,ws2\nSuspendExcNodes=ws1",
+        None,
+        ["SuspendExcNodes=ws[1-2]"],
+    ),
     (
         "PartitionName=n Nodes=node1,ws2 SuspendTime=60\nSuspendExcNodes=ws1",
         None,
