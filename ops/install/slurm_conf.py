@@ -5,6 +5,7 @@ slurmctld may not run yet, and `scontrol show config` hides which file sets a va
 
 import pwd
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -111,12 +112,9 @@ def read_slurm_conf(path: Path) -> SlurmConf:
         ConfigError: a file cannot be read, or the names of its nodes cannot.
     """
     values: dict[str, str] = {}
-    cloud: list[str] = []
-    others: list[str] = []
-    partitions: list[Mapping[str, str]] = []
-    sets: dict[str, str] = {}
-    of_all: dict[str, str] = {}
-    default_state, includes_own = "", False
+    entries: dict[str, list[dict[str, str]]] = defaultdict(list)
+    defaults: dict[str, dict[str, str]] = defaultdict(dict)
+    includes_own = False
     for line in _lines(path, path.parent, values, iter(range(_MOST_FILES)), _MOST_DEPTH):
         includes_own = includes_own or line == _OWN
         pairs = {key.lower(): quoted or bare for key, quoted, bare in _PAIR.findall(line)}
@@ -126,32 +124,21 @@ def read_slurm_conf(path: Path) -> SlurmConf:
         kind, value = next(iter(pairs.items()))
         several = kind == "prologslurmctld" and kind in values  # from 24.05 on, all its lines count
         values[kind] = f"{values[kind]},{value}" if several else value
-        if kind == "partitionname" and value.upper() == "DEFAULT":
-            of_all |= pairs
-        elif kind == "partitionname":
-            partitions.append(of_all | pairs)
-        elif kind == "nodeset":
-            sets[value] = pairs.get("nodes", "")
-        elif kind == "nodename" and value.upper() == "DEFAULT":
-            default_state = pairs.get("state", default_state)
-        elif kind == "nodename":
-            state = pairs.get("state", default_state).upper()
-            if not state.startswith("FUTURE"):
-                (cloud if state.startswith("CLOUD") else others).append(value)
+        if value.upper() == "DEFAULT":  # for the lines of its kind that follow
+            defaults[kind] |= pairs
+        else:
+            entries[kind].append(defaults[kind] | pairs)
+    nodes = [(one["nodename"], one.get("state", "").upper()) for one in entries["nodename"]]
+    cloud = tuple(name for name, state in nodes if state.startswith("CLOUD"))
+    others = tuple(name for name, state in nodes if not state.startswith(("CLOUD", "FUTURE")))
     for hostlist in (*cloud, *others):
         try:
             expand(hostlist)
         except MalformedMessageError as error:
             raise ConfigError(f"{path}: NodeName: {error}") from None
-    return SlurmConf(
-        path,
-        values,
-        tuple(cloud),
-        tuple(others),
-        tuple(partitions),
-        sets,
-        includes_own=includes_own,
-    )
+    sets = {one["nodeset"]: one.get("nodes", "") for one in entries["nodeset"]}
+    partitions = tuple(entries["partitionname"])
+    return SlurmConf(path, values, cloud, others, partitions, sets, includes_own=includes_own)
 
 
 def _lines(
