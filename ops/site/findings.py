@@ -167,6 +167,14 @@ def of_workers(workers: Sequence[Heartbeat], now: int) -> Iterator[Finding]:
             yield Finding(Severity.WRONG, Kind.WORKER_PROBLEM, words, remedy)
 
 
+def of_other_clusters(clusters: Sequence[str]) -> Iterator[Finding]:
+    """Clusters whose workers use the same store."""
+    if clusters:
+        words = f"store.url: the workers of cluster {', '.join(clusters)} use this database, too"
+        remedy = "name another database in store.url and audit_url of one of them"
+        yield Finding(Severity.WRONG, Kind.STORE_SHARED, words, remedy)
+
+
 def of_spools(spools: Sequence[SpoolStatus]) -> Iterator[Finding]:
     """Calls that wait on this host for the broker, and files among them that no hook wrote."""
     for one in spools:

@@ -162,6 +162,10 @@ class Kind(enum.StrEnum):
     )
     ONE_BROKER_USER = "one_broker_user", "one stolen password is enough to delete all servers"
     STORE_VERSION = "store_version", "programs refuse tables of another version, and stop"
+    STORE_SHARED = (
+        "store_shared",
+        "logins and the audit log have no place for two: what one renews or removes, the other lacks",
+    )
     DATABASE = "database", "an attacker with this password can hide what was done"
     CLOCK = "clock", "Slurm's newer call could lose against an older one, and valid logins fail"
 

@@ -28,7 +28,7 @@ from workers.resync import drift_memory
 from workers.resync.slurm_conf import ConfDifference, conf_differences
 from workers.store import overview, snapshots
 from workers.store.group_images import GroupImage, by_group
-from workers.store.heartbeats import SILENT_SECONDS, heartbeats
+from workers.store.heartbeats import SILENT_SECONDS, heartbeats, other_clusters
 from workers.store.holds import Hold, all_holds
 from workers.store.power_state import PowerState
 from workers.store.tables import nodes
@@ -171,6 +171,7 @@ def store_findings(connection: sa.Connection, settings: Settings) -> list[Findin
     powers = overview.node_powers(connection, cluster).values()
     return [
         *findings.of_workers(heartbeats(connection, cluster), now),
+        *findings.of_other_clusters(other_clusters(connection, cluster, now)),
         *findings.of_snapshot(stale=stale and settings.resync.enabled is not False),
         *findings.of_logins({name: ends[name] for name in _renewed(settings, ends)}, now),
         *findings.of_drifts(

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
+from ops.site.status import store_findings
+from tests.unit.test_doctor import GOOD_TOML
+from workers.config.settings import load
 from workers.store import heartbeats
 from workers.store.database import open_store
 from workers.store.heartbeats import Heartbeat
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     import sqlalchemy as sa
 
@@ -56,3 +61,21 @@ def test_day_old_heartbeats_and_those_of_exited_workers_are_deleted(store: sa.En
     with store.begin() as connection:
         heartbeats.delete_heartbeat(connection, "test", "audit@a:5")
     assert kept(store) == []
+
+
+def test_another_cluster_counts_while_its_workers_use_the_store(
+    store: sa.Engine, run_dir: Path
+) -> None:
+    """`lamplighter status` and `doctor` name it; a cluster that has moved away, or was renamed, is none."""
+    (run_dir / "lamplighter.toml").write_text(GOOD_TOML)
+    settings = load(run_dir / "lamplighter.toml", {})
+    now = time.time_ns()
+    for seen_at, wanted in ((now, ["other"]), (now - 600 * NS, [])):
+        with store.begin() as connection:
+            heartbeats.write(connection, settings.cluster, replace(POWER, seen_at=now))
+            heartbeats.write(connection, "other", replace(POWER, seen_at=seen_at))
+        with store.connect() as connection:
+            assert heartbeats.other_clusters(connection, settings.cluster, now) == wanted
+            found = [one.text for one in store_findings(connection, settings)]
+        shared = [text for text in found if "other use this database, too; name another" in text]
+        assert len(shared) == len(wanted)

@@ -79,3 +79,10 @@ def heartbeats(connection: sa.Connection, cluster: str) -> list[Heartbeat]:
         key = one.role, one.host
         last_start[key] = max(last_start.get(key, 0), one.started_at)
     return [one for one in found if one.seen_at >= last_start[one.role, one.host]]
+
+
+def other_clusters(connection: sa.Connection, cluster: str, now: int) -> list[str]:
+    """The other clusters whose workers use this store now, ns since the epoch; there should be none."""
+    recent = workers.c.seen_at > now - SILENT_SECONDS * _NS
+    query = sa.select(workers.c.cluster).where(workers.c.cluster != cluster, recent).distinct()
+    return sorted(connection.execute(query).scalars())
