@@ -69,7 +69,7 @@ class HookSettings:
 def read_toml(path: Path) -> dict[str, Any]:
     """The file's content; ConfigError if the file cannot be read or is not TOML."""
     try:
-        text = read_trusted(path)
+        text = read_trusted(path).removeprefix("\ufeff")  # a mark that some editors write
         if _DEEP_KEY.search(text):
             raise ConfigError(f"{path}: is not valid TOML: a key has too many parts; shorten it")
         content = tomllib.loads(text)

@@ -121,7 +121,9 @@ def init(
     for line in (*differences, *advice(site), *_not_taken(entry), *_kept_secret(entry)):
         click.echo(f"  {line}")
     if not slurm.includes_own:
-        click.echo(f"  echo 'Include {slurm.path.parent / OWN_LINES}' >> {slurm.path}")
+        # echo alone would continue a last line that has no end
+        end = "" if read_file(slurm.path).endswith(b"\n") else f"echo >> {slurm.path}; "
+        click.echo(f"  {end}echo 'Include {slurm.path.parent / OWN_LINES}' >> {slurm.path}")
     if not is_here:
         click.echo("  lamplighter broker users --definitions > definitions.json")
         click.echo(f"  rabbitmqctl import_definitions definitions.json    # on {broker['host']}")

@@ -173,6 +173,10 @@ def test_the_whole_example_is_valid(tmp_path: Path) -> None:
     assert isinstance(outcome(document(WHOLE), tmp_path), Settings)
 
 
+def test_the_byte_order_mark_of_an_editor_is_no_error(tmp_path: Path) -> None:
+    assert isinstance(outcome(b"\xef\xbb\xbf" + document(WHOLE), tmp_path), Settings)
+
+
 @pytest.mark.parametrize(
     ("place", "new", "words"),
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 import tempfile
 import time
 from dataclasses import replace
@@ -128,6 +129,18 @@ def test_a_commented_include_is_not_taken_for_one(folder: Path) -> None:
     with (folder / "more.conf").open("a") as file:
         file.write(f"Include {folder}/lamplighter.conf\n")
     assert "echo" not in run(folder, *words).output
+
+
+@pytest.mark.parametrize("end", ["", "\n"])
+def test_the_command_that_includes_our_lines_leaves_the_last_line_as_it_is(
+    folder: Path, end: str
+) -> None:
+    path = folder / "slurm.conf"
+    path.write_text(SLURM_CONF.rstrip("\n") + end)
+    output = run(folder, "--yes", "--cloud=site", "--strategy=stop").output
+    (command,) = [line for line in output.splitlines() if "echo 'Include" in line]
+    subprocess.run(["/bin/sh", "-c", command], check=True)
+    assert path.read_text() == f"{SLURM_CONF}Include {folder}/lamplighter.conf\n"
 
 
 def test_slurm_conf_is_read_with_its_included_files(folder: Path) -> None:
