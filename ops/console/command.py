@@ -1,5 +1,6 @@
 """`lamplighter console` serves the web console; `console operator` adds an operator."""
 
+import errno
 import ipaddress
 import os
 import signal
@@ -180,9 +181,10 @@ def _bind(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family)
     except OSError as error:
-        raise ConfigError(
-            f"console.listen: {host}:{port}: {error.strerror}; stop the process that listens there, or choose another port"
-        ) from None
+        remedy = "name an address of this host, and a port above 1023"
+        if error.errno == errno.EADDRINUSE:
+            remedy = "stop the process that listens there, or choose another port"
+        raise ConfigError(f"console.listen: {host}:{port}: {error.strerror}; {remedy}") from None
 
 
 def _operators(path: Path | None) -> "partial[dict[str, str]] | None":

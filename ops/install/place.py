@@ -9,6 +9,7 @@ import stat
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from errno import EACCES, EDQUOT, ENOSPC, EPERM, EROFS
 from pathlib import Path
 
 from ops.install.units import HIDDEN, INSTALL_AGAIN
@@ -53,12 +54,14 @@ class PlannedFile:
     def found(self) -> Found:
         """What is in its place; ConfigError if it cannot be read."""
         try:
-            present = read_file(self.path).decode()
-        except FileNotFoundError:
-            return Found.MISSING
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{self.path}: {error}; run init as root") from None
-        if not self.secret and present != self.content:
+            present = read_file(self.path)
+        except FileNotFoundError as error:
+            if not self.path.is_symlink():
+                return Found.MISSING
+            raise _unusable(self.path, error) from None
+        except OSError as error:
+            raise _unusable(self.path, error) from None
+        if not self.secret and present != self.content.encode():
             return Found.DIFFERENT
         return Found.RIGHTS if self.rights() else Found.SAME
 
@@ -92,7 +95,7 @@ class PlannedFile:
 
     def diff(self) -> Iterator[str]:
         """The lines of a unified diff from the file in its place to this one."""
-        present = self.path.read_text(encoding="utf-8").splitlines()
+        present = self.path.read_text(encoding="utf-8", errors="replace").splitlines()
         names = (str(self.path), "lamplighter init")
         return difflib.unified_diff(present, self.content.splitlines(), *names, lineterm="")
 
@@ -120,8 +123,10 @@ class PlannedFile:
                     os.fchmod(descriptor, self.mode)
                 finally:
                     os.close(descriptor)
-        except (OSError, LookupError) as error:
-            raise ConfigError(f"{self.path}: {error}; run init as root") from None
+        except OSError as error:
+            raise _unusable(self.path, error) from None
+        except LookupError as error:
+            raise ConfigError(f"{self.path}: {error}; run systemd-sysusers") from None
         return True
 
 
@@ -165,7 +170,7 @@ class PlannedLink:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.path.symlink_to(self.target)
         except OSError as error:
-            raise ConfigError(f"{self.path}: {error.strerror}; run init as root") from None
+            raise _unusable(self.path, error) from None
         return True
 
 
@@ -182,6 +187,14 @@ def require_reachable(*programs: Path) -> None:
             raise ConfigError(
                 f"{path}: Slurm's hooks and the workers run as other users, and cannot use {where}; {INSTALL_AGAIN}"
             )
+
+
+def _unusable(path: Path, error: OSError) -> ConfigError:
+    remedies = {EACCES: "run init as root", EPERM: "run init as root", EROFS: "mount it writable"}
+    remedies |= {ENOSPC: "free disk space", EDQUOT: "free disk space"}
+    # a folder, a device, or a link that leads nowhere
+    remedy = remedies.get(error.errno or 0, "move it away, and run init again")
+    return ConfigError(f"{path}: {error.strerror}; {remedy}")
 
 
 def _group(gid: int) -> str:

@@ -646,7 +646,7 @@ def test_trusted_proxy_names_the_user_only_with_its_address_and_secret(made: Con
     [
         ('listen = "0.0.0.0:8617"', "no user can log in"),
         ('listen = "everywhere"', "is not an address"),
-        ('listen = "192.0.2.1:8617"\noperators_file = "ours"', "choose another port"),
+        ('listen = "192.0.2.1:8617"\noperators_file = "ours"', "name an address of this host"),
         ('operators_file = "missing"', "lamplighter console operator NAME"),
         ('operators_file = "open"', "run chmod o-rwx"),
     ],

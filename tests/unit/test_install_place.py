@@ -78,6 +78,25 @@ def test_a_link_stays_and_so_does_what_it_names(run_dir: Path) -> None:
     assert (run_dir / "vault").stat().st_mode & 0o7777 == 0o644
 
 
+def test_what_is_no_file_in_a_files_place_is_named_with_the_remedy(run_dir: Path) -> None:
+    (run_dir / "link").symlink_to(run_dir / "nowhere" / "x")
+    (run_dir / "folder").mkdir()
+    os.mkfifo(run_dir / "fifo")
+    for name in ("link", "folder", "fifo"):
+        with pytest.raises(ConfigError, match=rf"{name}: .*; move it away, and run init again"):
+            PlannedFile(run_dir / name, "x", owner=ME).put()
+
+
+def test_a_file_that_is_not_utf_8_differs_and_stays(run_dir: Path) -> None:
+    path = run_dir / "file"
+    path.write_bytes(b"# B\xfcro\nold\n")
+    planned = PlannedFile(path, "# B\u00fcro\nnew\n", owner=ME)
+    assert planned.found() is Found.DIFFERENT
+    assert list(planned.diff())[-1] == "+new"
+    secret = PlannedFile(path, "x", planned.mode, ME, secret=True)
+    assert secret.found() is Found.SAME
+
+
 def test_a_command_that_fails_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     assert place.run(["true"]) is None
     monkeypatch.setattr(place, "_SECONDS", 0.2)
