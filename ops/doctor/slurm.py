@@ -12,9 +12,10 @@ import hostlist
 from ops.cli.terminal import cut
 from ops.doctor.access import EXECUTE, READ, User, start_of
 from ops.doctor.host import fixable, has_spool, wrong
+from ops.install.slurm_conf import our_name
 from ops.install.slurm_rules import rules
 from ops.install.units import INSTALL_AGAIN, PROGRAMS
-from ops.site.findings import Finding
+from ops.site.findings import Finding, Severity
 from ops.site.kinds import Kind
 from producers.hosts import expand
 from schemas.errors import MalformedMessageError
@@ -66,6 +67,7 @@ def of_slurm(
     for path in filter(None, config.get("PrologSlurmctld", "").split(",")):
         if Path(path).name == PROLOG:  # one that fails drains its node
             yield from _runs("PrologSlurmctld", path, user)
+    yield from _cluster(config, settings)
     yield from _jobs_age(config, settings)
     yield from _exceptions(config, settings, kept)
     for rule in rules(settings.slurm.resume_timeout, prolog=settings.slurm.prolog is not None):
@@ -125,7 +127,8 @@ def _runs(parameter: str, path: str, user: User | None) -> Iterator[Finding]:
     try:
         status = os.stat(path)  # noqa: PTH116 - as slurmctld does
     except OSError as error:
-        remedy = f"{parameter}={PROGRAMS / Path(path).name} in slurm.conf"
+        program = Path(path.split(maxsplit=1)[0]).name  # Slurm takes options for a part of the name
+        remedy = f"{parameter}={PROGRAMS / program} in slurm.conf"
         yield wrong(Kind.PROGRAM, f"{parameter}: {path}: {error.strerror}", remedy)
         return
     if user is not None and (closed := user.closed_folder(Path(path))) is not None:
@@ -150,6 +153,15 @@ def _interpreter(parameter: str, path: str, user: User) -> Iterator[Finding]:
     if closed is not None:
         words = f"{parameter}: {path} runs by {name}, and {user.name} may not enter {closed}"
         yield wrong(Kind.PROGRAM, words, INSTALL_AGAIN)
+
+
+def _cluster(config: Mapping[str, str], settings: Settings) -> Iterator[Finding]:
+    """Another name of the cluster: perhaps slurm.conf is another cluster's."""
+    theirs = config.get("ClusterName", "")
+    if theirs and our_name(theirs) != our_name(settings.cluster):
+        words = f"this is Slurm's cluster {theirs}, and lamplighter.toml is of cluster {settings.cluster}"
+        remedy = "if they are two, correct conf in [slurm], or cluster; if not, nothing"
+        yield Finding(Severity.NOTE, Kind.SLURM_CONF, words, remedy)
 
 
 def _jobs_age(config: Mapping[str, str], settings: Settings) -> Iterator[Finding]:

@@ -71,9 +71,8 @@ class SlurmConf:
 
     @property
     def cluster(self) -> str:
-        """ClusterName in lower case, as Slurm uses it, without what ours cannot have; a dash replaces it inside."""
-        name = re.sub(r"[^a-z0-9_-]", "-", self.values.get("clustername", "").lower())
-        return name.strip("-_")[:_LONGEST_NAME] or "cluster"
+        """Our name for ClusterName."""
+        return our_name(self.values.get("clustername", ""))
 
     def seconds(self, key: str, default: int) -> int:
         """A time; the default if it is missing, infinite or not a number."""
@@ -103,6 +102,12 @@ class SlurmConf:
         """The values of a time in partitions."""
         found = [_number(partition.get(key.lower(), "")) for partition in self.partitions]
         return [number for number in found if number]
+
+
+def our_name(cluster: str) -> str:
+    """ClusterName in lower case, as Slurm uses it, without what ours cannot have; a dash replaces it inside."""
+    name = re.sub(r"[^a-z0-9_-]", "-", cluster.lower())
+    return name.strip("-_")[:_LONGEST_NAME] or "cluster"
 
 
 def read_slurm_conf(path: Path) -> SlurmConf:

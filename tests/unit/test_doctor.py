@@ -218,6 +218,26 @@ def test_a_wrong_line_of_slurm_conf_is_named(
     assert found[0].remedy
 
 
+def test_a_program_with_options_gets_a_remedy_without_them(
+    settings: Settings, slurm: dict[str, str]
+) -> None:
+    """Slurm takes them for a part of the file's name."""
+    slurm["ResumeProgram"] += " --verbose"
+    (found,) = [one for one in of_slurm(slurm, settings) if one.severity is Severity.WRONG]
+    assert "--verbose: No such file" in found.words
+    assert found.remedy == f"ResumeProgram={PROGRAMS}/lamplighter-resume in slurm.conf"
+
+
+@pytest.mark.parametrize(("name", "noted"), [("C", 0), ("c", 0), ("d", 1), ("c.d", 1)])
+def test_the_slurm_of_another_cluster_is_noted(
+    settings: Settings, slurm: dict[str, str], name: str, noted: int
+) -> None:
+    found = [one.words for one in of_slurm(slurm | {"ClusterName": name}, settings)]
+    assert (
+        found == [f"this is Slurm's cluster {name}, and lamplighter.toml is of cluster c"] * noted
+    )
+
+
 def test_nodes_that_a_partition_exempts_are_named(
     settings: Settings, slurm: dict[str, str]
 ) -> None:
