@@ -70,8 +70,7 @@ def explain(error: Exception) -> tuple[str, int] | None:
             line = str(error) if str(error).startswith("the broker ") else f"{prefix}{error}"
             code = EXIT_AWAY
         case sa.exc.DBAPIError():
-            line = f"the store is unavailable or refused the request: {store_problem(error)}"
-            code = EXIT_AWAY
+            line, code = _of_store(error), EXIT_AWAY
         case ConnectionError() | TimeoutError() | socket.gaierror():
             line, code = f"the broker is unavailable: {error}", EXIT_AWAY
         case OSError():
@@ -79,6 +78,12 @@ def explain(error: Exception) -> tuple[str, int] | None:
         case _:
             return None
     return plain(line), code
+
+
+def _of_store(error: sa.exc.DBAPIError) -> str:
+    line = f"the store is unavailable or refused the request: {store_problem(error)}"
+    away = isinstance(error, sa.exc.OperationalError)
+    return f"{line}: start it, or check store.url and store.audit_url" if away else line
 
 
 def _of_file(error: OSError) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+import sqlalchemy as sa
 
-from ops.cli.errors import EXIT_WRONG, explain
+from ops.cli.errors import EXIT_AWAY, EXIT_WRONG, explain
 from ops.cli.files import output
 
 if TYPE_CHECKING:
@@ -35,3 +36,10 @@ def test_an_error_without_a_file_keeps_its_words() -> None:
         "[Errno 28] No space left on device",
         EXIT_WRONG,
     )
+
+
+def test_a_database_that_does_not_answer_is_named_with_its_keys() -> None:
+    refused = sa.exc.OperationalError("SELECT 1", None, Exception("Connection refused"))
+    words = "the store is unavailable or refused the request: Connection refused"
+    remedy = "start it, or check store.url and store.audit_url"
+    assert explain(refused) == (f"{words}: {remedy}", EXIT_AWAY)
