@@ -226,6 +226,29 @@ def test_the_ansible_role_stops_at_each_difference(folder: Path) -> None:
     assert [one.partition("=")[0] for one in stopped] == ["SuspendProgram", "PrivateData"]
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("Include lamplighter.conf", "include\t/etc/slurm/lamplighter.conf # ours"),
+        *(
+            "# Include lamplighter.conf",
+            "Include my-lamplighter.conf",
+            "Include lamplighter.conf.old",
+        ),
+    ],
+)
+def test_the_ansible_role_includes_our_lines_once_however_they_are_written(
+    folder: Path, line: str
+) -> None:
+    tasks = (ROOT / "deploy/ansible/roles/lamplighter/tasks/main.yaml").read_text()
+    (found,) = re.findall(r"regexp: '(.*)'", tasks)
+    (folder / "my-lamplighter.conf").touch()
+    (folder / "lamplighter.conf.old").touch()
+    (folder / "slurm.conf").write_text(f"{line}\n")
+    included = read_slurm_conf(folder / "slurm.conf").includes_own
+    assert bool(re.search(found, line)) is included
+
+
 STATIC = "NodeName=ws[1-2] State=UNKNOWN\nNodeName=node[1-3] State=CLOUD\nReturnToService=2\n"
 # (slurm.conf, SuspendExcNodes in our lines, what is to be changed)
 EXEMPTIONS = [
