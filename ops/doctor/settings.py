@@ -14,6 +14,7 @@ from workers.clouds.errors import BadTemplateError
 from workers.clouds.nova_requests import Call, filled_in
 from workers.clouds.servers import is_id
 from workers.config.settings import Settings
+from workers.process.metrics_endpoint import ROLES
 
 # RabbitMQ looks once a minute, and closes after half an hour by default.
 _LONGEST_HOLD = 1740.0
@@ -26,6 +27,7 @@ def of_settings(settings: Settings) -> Iterator[Finding]:
     yield from _hostnames(settings)
     yield from _held(settings)
     yield from _addresses(settings)
+    yield from _ports(settings)
     yield from _opus(settings)
     yield from _networks(settings)
     yield from of_named_files(settings)
@@ -97,6 +99,20 @@ def _addresses(settings: Settings) -> Iterator[Finding]:
             yield wrong(
                 Kind.USELESS, words, "write an address of this host, such as 127.0.0.1:PORT"
             )
+
+
+def _ports(settings: Settings) -> Iterator[Finding]:
+    """A port of the console that is also one of the workers' for their metrics."""
+    if settings.metrics.listen is None:
+        return
+    _, first = settings.metrics.address(settings.metrics.listen)
+    _, port = settings.console.address()
+    if 0 < first <= port < first + len(ROLES):
+        words = (
+            f"metrics.listen: the ports from {first} on are of the workers' metrics, and {port} is of "
+            "console.listen, too: who begins later has none"
+        )
+        yield wrong(Kind.USELESS, words, "write another port, such as 9464, in [metrics]")
 
 
 def _held(settings: Settings) -> Iterator[Finding]:

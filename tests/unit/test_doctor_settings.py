@@ -46,6 +46,8 @@ def settings(folder: Path, text: str, slurm: str = "") -> Settings:
             "console.listen: 192",
             "127",
         ),
+        ('[metrics]\nlisten = "127.0.0.1:8610"\n', "", "8617 is of console.listen", "such as 9464"),
+        ('[metrics]\nlisten = "127.0.0.1:8617"\n', "", "8617 is of console.listen", "such as 9464"),
         ("[power]\nhold = 1800.0\n", "", "power.hold is 1800 s: RabbitMQ closes", "at most 1740"),
         (SERVER, "", "groups.g.server.user_data_file: ", "node.yaml"),
     ],
@@ -56,6 +58,12 @@ def test_a_setting_that_cannot_work_is_named(
     (found,) = of_settings(settings(run_dir, text, slurm))
     assert words in found.words
     assert remedy in (found.remedy or "")
+
+
+@pytest.mark.parametrize("port", [0, 8607, 8618, 9464])
+def test_metrics_beside_the_console_are_right(run_dir: Path, port: int) -> None:
+    text = f'[metrics]\nlisten = "127.0.0.1:{port}"\n'
+    assert list(of_settings(settings(run_dir, text))) == []
 
 
 def test_a_webhook_of_opus_whose_jobs_are_known_is_right(run_dir: Path) -> None:
