@@ -156,7 +156,9 @@ def _closed_to_others(key: str, path: Path) -> Iterator[Finding]:
 def of_configuration(path: Path) -> Iterator[Finding]:
     """Whether others can change lamplighter.toml; then nothing reads it."""
     status = status_of(path)
-    if status is not None and status.st_mode & _GROUP_OR_OTHERS:
+    if status is None or not stat.S_ISREG(status.st_mode):
+        return  # reading it says so
+    if status.st_mode & _GROUP_OR_OTHERS:
         words = f"{path} can be changed by others than its owner, and names commands"
         yield fixable(Kind.MODE, words, "chmod", "go-w", path)
 

@@ -451,6 +451,15 @@ def test_a_configuration_that_others_can_change_is_named(settings: Settings) -> 
     assert "chmod go-w" in (found.remedy or "")
 
 
+@pytest.mark.parametrize("place", ["/dev/null", "folder"])
+def test_fix_closes_nothing_that_is_named_in_place_of_the_configuration(
+    run_dir: Path, place: str
+) -> None:
+    (run_dir / "folder").mkdir(mode=0o777)
+    (run_dir / "folder").chmod(0o777)
+    assert list(of_configuration(run_dir / place)) == []
+
+
 def test_clocks_that_differ_are_named() -> None:
     assert list(of_clock("the cloud", 100.0, 103.0)) == []
     (found,) = of_clock("the cloud", 100.0, 160.0)
