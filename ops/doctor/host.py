@@ -65,11 +65,21 @@ def of_hooks(hook: HookSettings, config: Path, user: User) -> Iterator[Finding]:
     elif hook.log_file is not None and hook.log_file.is_dir():
         words = f"hooks.log_file: {hook.log_file} is a folder"
         yield wrong(Kind.UNWRITABLE, words, "name a file in it")
-    key_of_secret, secret = replace(hook.broker, role=Role.HOOK).password_source
-    for key, file in (("lamplighter.toml", config), (key_of_secret, secret)):
+    for file, key in _read_by_hooks(hook, config).items():
         yield from _file(key, file, user, READ)
     yield from _file("hooks.log_file", hook.log_file, user, WRITE)
     yield from of_spools(spools(hook))
+
+
+def _read_by_hooks(hook: HookSettings, config: Path) -> dict[Path | None, str]:
+    """The files that a hook needs to send its call, each with its key."""
+    broker = replace(hook.broker, role=Role.HOOK)
+    field, secret = broker.password_source
+    files = {config: "lamplighter.toml", secret: field, broker.ca_file: "broker.ca_file"}
+    if broker.certificate is not None:
+        key, *pair = broker.certificate
+        files |= dict.fromkeys(pair, key)
+    return files
 
 
 def _file(key: str, path: Path | None, user: User, wanted: int) -> Iterator[Finding]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import stat
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -79,6 +81,24 @@ def test_a_folder_of_slurm_user_without_one_of_its_rights_is_named(
     (found,) = of_hooks(settings.hook, settings.path, NOBODY)
     assert (found.kind, name in found.words) == ("folder", True)
     assert "chmod u+rwx" in (found.remedy or "")
+
+
+@pytest.mark.parametrize(
+    "keys", [("ca_file",), ("cert_file", "key_file"), ("ca_file", "cert_file", "key_file")]
+)
+def test_a_certificate_that_slurm_user_may_not_read_is_named(
+    settings: Settings, keys: tuple[str, ...]
+) -> None:
+    """Otherwise each call waits in the spool, while all is well for root."""
+    folder = settings.path.parent
+    named: dict[str, Any] = {key: folder / f"{key}.pem" for key in keys}
+    for path in named.values():
+        path.touch(mode=0o600)
+    hook = replace(settings.hook, broker=replace(settings.broker, **named))
+    found = [one.words for one in of_hooks(hook, settings.path, NOBODY)]
+    assert len(found) == len(keys)
+    assert all(any(f"{path} is not readable" in one for one in found) for path in named.values())
+    assert any("broker.ca_file: " in one for one in found) is ("ca_file" in keys)
 
 
 @needs_root
