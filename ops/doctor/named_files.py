@@ -31,6 +31,14 @@ def of_named_files(settings: Settings) -> Iterator[Finding]:
         yield from _of_console(settings)
     if runs_here(settings, Role.AUDIT):
         yield from _of_audit(settings)
+    authorities = {"broker.ca_file": settings.broker.ca_file}
+    if runs_here(settings, Role.POWER):
+        authorities |= {
+            f"clouds.{name}.ca_file": one.ca_file for name, one in settings.clouds.items()
+        }
+    for key, path in authorities.items():
+        if path is not None:
+            yield from closed_to_worker(settings, Kind.RIGHTS, key, path)
 
 
 def runs_here(settings: Settings, role: Role) -> bool:

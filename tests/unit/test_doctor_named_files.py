@@ -109,6 +109,23 @@ def test_a_file_that_the_workers_may_not_read_is_named(
         assert (found.remedy or "").startswith(remedy)
 
 
+@pytest.mark.parametrize(
+    ("key", "table"), [("broker.ca_file", "[broker]"), ("clouds.c.ca_file", "[clouds.c]")]
+)
+def test_authorities_that_the_workers_may_not_read_are_named(
+    run_dir: Path, monkeypatch: pytest.MonkeyPatch, key: str, table: str
+) -> None:
+    monkeypatch.setattr(named_files, "CONFIG", run_dir)
+    monkeypatch.setattr(named_files, "WORKERS_USER", "nobody")
+    (run_dir / "ca.pem").touch(mode=0o600)
+    loaded = settings(run_dir, "")
+    text = loaded.path.read_text().replace(f"{table}\n", f'{table}\nca_file = "ca.pem"\n', 1)
+    loaded.path.write_text(text)
+    found = [one for one in of_settings(load(loaded.path, {})) if one.words.startswith(key)]
+    assert [one.kind for one in found] == ["rights"]
+    assert "nobody may not " in found[0].words
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="looks with the rights of another user")
 def test_an_audit_file_that_the_workers_may_not_write_is_named(
     run_dir: Path, monkeypatch: pytest.MonkeyPatch
