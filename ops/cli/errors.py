@@ -82,8 +82,11 @@ def explain(error: Exception) -> tuple[str, int] | None:
 
 def _of_store(error: sa.exc.DBAPIError) -> str:
     line = f"the store is unavailable or refused the request: {store_problem(error)}"
-    away = isinstance(error, sa.exc.OperationalError)
-    return f"{line}: start it, or check store.url and store.audit_url" if away else line
+    # libpq says so of an option that it does not know, and PostgreSQL with its code of a statement
+    unknown = isinstance(error, sa.exc.ProgrammingError) and not getattr(error.orig, "sqlstate", "")
+    if unknown or isinstance(error, sa.exc.OperationalError):
+        return f"{line}: start it, or check store.url and store.audit_url"
+    return line
 
 
 def _of_file(error: OSError) -> str:

@@ -38,8 +38,12 @@ def test_an_error_without_a_file_keeps_its_words() -> None:
     )
 
 
-def test_a_database_that_does_not_answer_is_named_with_its_keys() -> None:
-    refused = sa.exc.OperationalError("SELECT 1", None, Exception("Connection refused"))
+@pytest.mark.parametrize("kind", [sa.exc.OperationalError, sa.exc.ProgrammingError])
+def test_a_database_that_does_not_answer_is_named_with_its_keys(
+    kind: type[sa.exc.DBAPIError],
+) -> None:
+    """Also an option of its URL that libpq does not know."""
+    refused = kind("SELECT 1", None, Exception("Connection refused"))
     words = "the store is unavailable or refused the request: Connection refused"
     remedy = "start it, or check store.url and store.audit_url"
     assert explain(refused) == (f"{words}: {remedy}", EXIT_AWAY)
