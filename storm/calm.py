@@ -16,10 +16,9 @@ from storm.plan import STRATEGIES, PlannedJob
 from storm.rules.jobs import ends_of, has_ended
 from storm.site import Site
 from tests.testbed.slurm import SlurmError
-from tests.testbed.waiting import until_none
+from tests.testbed.waiting import until, until_none
 
-# How long rest may take, on a busy machine: the longest tier that a request can reach here lasts
-# 30 s, and jobs that ask for the same node by name run one after the other.
+# How long rest may take, on a busy machine: the longest tier that a request can reach here lasts 30 s.
 _CALM = 240.0
 _FAULTS_END = 120.0
 # What is looked for after something that took all of that time: a node that is idle powers down.
@@ -38,13 +37,13 @@ def rest(site: Site, faults: Faults, jobs: Jobs) -> Iterator[str]:
     faults.end(_FAULTS_END)
     site.log_in()
     site.release(",".join(site.slurm.settings.node_names))
-    deadline = time.monotonic() + _CALM
     tasks: dict[tuple[str, str], float] = {}
-    for what, find in (
-        ("jobs in the queue", lambda: _after_repair(_queue, site, faults, tasks)),
-        ("nodes in use or between two states", lambda: _after_repair(_awake, site, faults, tasks)),
-    ):
-        yield from _wait(what, find, deadline)
+    yield from _drained(lambda: _after_repair(_queue, site, faults, tasks))
+    yield from _wait(
+        "nodes in use or between two states",
+        lambda: _after_repair(_awake, site, faults, tasks),
+        time.monotonic() + _CALM,
+    )
     # After all that, each strategy still brings nodes to a job.
     deadline = time.monotonic() + _CALM
     for strategy in STRATEGIES:
@@ -148,6 +147,21 @@ def half_ended(listed: str) -> list[str]:
         for job, found in states.items()
         if "PENDING" in found and (len(found) == 1 or set(found) - _GOES_ON)
     ]
+
+
+def _drained(find: Callable[[], list[str]]) -> Iterator[str]:
+    """Wait as long as the queue becomes shorter: jobs that name the same node run one after the other."""
+    left = find()
+
+    def shorter() -> tuple[list[str]] | None:
+        found = find()
+        return (found,) if len(found) < len(left) else None
+
+    try:
+        while left:
+            (left,) = until(shorter, _CALM, "the end of a job in the queue", interval=0.5)
+    except TimeoutError:
+        yield f"no job ended for {_CALM:g} s: {left}"[:1000]
 
 
 def _wait(what: str, find: Callable[[], object], deadline: float) -> Iterator[str]:
