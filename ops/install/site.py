@@ -4,7 +4,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from ops.install.slurm_conf import SlurmConf
 
@@ -71,7 +71,7 @@ class Site:
         Another cluster on this broker has users of its own.
         """
         vhost = urlsplit(self.broker_url).path[1:]
-        if vhost == "lamplighter":
+        if unquote(vhost) in {"", "/", "lamplighter"}:
             return ""
         return f'prefix = "lamplighter-{_ODD.sub("-", vhost)[:_LONGEST]}-"\n'
 

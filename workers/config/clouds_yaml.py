@@ -72,7 +72,7 @@ def entry_secret(entry: EntryRef) -> tuple[Path, str] | None:
         ConfigError: naming file, field and remedy.
     """
     content = content_of(entry)
-    kind = kind_of(entry, _resolved(entry, content, {}))
+    kind = kind_of(entry, _resolved(entry, content, _MASK))
 
     def secret_in(content: dict[str, Any]) -> str | None:
         secret = _login(_resolved(entry, content, {})).get(_SECRETS[kind])
