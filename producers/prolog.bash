@@ -6,10 +6,19 @@
 # lamplighter-prolog --release [FOLDER]: ends all waiting scripts; for slurmctld's ExecStop.
 # Slurm gives it neither PATH nor HOME, and 22.05 blocks most signals.
 #
-# Whatever fails, also bash itself: with another status, Slurm requeues a batch job without end.
-trap 'exit 0' EXIT
+# Whatever fails, also bash itself, and if a signal ends it: with another status, Slurm requeues a batch job
+# without end.
+trap 'exit 0' EXIT HUP INT QUIT PIPE TERM USR1 USR2 XCPU
 set +o posix
 PATH=/usr/bin:/bin LC_ALL=C seconds=
+# Before 5.2, bash limits a read by SIGALRM; where that is blocked (SigBlk, proc(5)), the read does not end.
+if ((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] < 502)); then
+  while read -r name mask; do
+    [[ $name == SigBlk: ]] && ((16#$mask >> 13 & 1)) || continue
+    [[ $unblocked ]] || unblocked=1 env --default-signal=ALRM "$0" "$@"
+    exit 0
+  done </proc/$$/status
+fi
 job=$SLURM_JOB_ID nodes=$SLURM_JOB_NODELIST
 [[ $1 == --release ]] && job=0 nodes=- && shift
 exec </dev/null >/dev/null 2>&1

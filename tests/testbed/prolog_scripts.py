@@ -35,24 +35,29 @@ NOBODY = 65534
 
 
 class Scripts:
-    """Starts lamplighter-prolog as slurmctld does; as `user`, and with `limits` of setrlimit(2)."""
+    """Starts lamplighter-prolog as slurmctld does; as `user`, and with `limits` of setrlimit(2).
+
+    `blocked` are the signals that this slurmctld blocks, and `program` is the script or a variant of it.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.started: list[subprocess.Popen[bytes]] = []
         self.user: int | None = None
         self.limits: dict[int, int] = {}
+        self.blocked = BLOCKED
+        self.program = SCRIPT
 
     def start(self, *arguments: str, **variables: str) -> subprocess.Popen[bytes]:
-        """Start one: with only SLURM_* variables, and signals blocked."""
+        """Start one: with only SLURM_* variables, and `blocked` signals."""
 
         def prepare() -> None:
-            signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED)
+            signal.pthread_sigmask(signal.SIG_BLOCK, self.blocked)
             for kind, most in self.limits.items():
                 resource.setrlimit(kind, (most, most))
 
         script = subprocess.Popen(
-            [SCRIPT, *arguments, self.folder],
+            [self.program, *arguments, self.folder],
             env=JOB | variables,
             preexec_fn=prepare,  # noqa: PLW1509
             start_new_session=True,

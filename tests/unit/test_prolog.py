@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import resource
+import signal
 import subprocess
 import tempfile
 from contextlib import ExitStack, suppress
@@ -16,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from producers.settings import ConfigError
-from tests.testbed.prolog_scripts import NOBODY, Scripts
+from tests.testbed.prolog_scripts import NOBODY, SCRIPT, Scripts
 from tests.testbed.waiting import until
 from workers.slurm.nodes import JobState, NodeState
 from workers.slurm.prolog_fifos import Arrival, PrologFifos
@@ -189,6 +190,37 @@ def test_root_releases_the_scripts_of_slurmuser(scripts: Scripts, fifos: PrologF
         assert came.job_id == 0
         fifos.let_go(came.fd)
         assert script.wait(10) == 0
+
+
+@pytest.mark.parametrize("name", ["HUP", "INT", "QUIT", "PIPE", "TERM", "USR1", "USR2", "XCPU"])
+def test_it_exits_with_0_when_a_signal_ends_it(
+    scripts: Scripts, fifos: PrologFifos, name: str
+) -> None:
+    """24.11 blocks none, and systemd sends SIGTERM to all processes of slurmctld's unit."""
+    scripts.blocked = set()
+    script = scripts.start()
+    fifos.keep(arrival(fifos).fd, 60)
+    script.send_signal(getattr(signal, f"SIG{name}"))
+    assert script.wait(10) == 0
+
+
+def test_with_a_bash_that_needs_sigalrm_it_waits_only_where_that_is_not_blocked(
+    scripts: Scripts, fifos: PrologFifos, run_dir: Path
+) -> None:
+    """Bash before 5.2, as in RHEL 9, limits a read by SIGALRM, which Slurm 22.05 blocks."""
+    scripts.program = run_dir / "variant.bash"
+    scripts.program.write_text(SCRIPT.read_text().replace(" < 502", " < 9999"))
+    scripts.program.chmod(0o755)
+    script = scripts.start()
+    came = arrival(fifos)
+    (child,) = Path(f"/proc/{script.pid}/task/{script.pid}/children").read_text().split()
+    blocked = re.search("^SigBlk:(.+)$", Path(f"/proc/{child}/status").read_text(), re.MULTILINE)
+    assert blocked is not None
+    assert int(blocked[1], 16) >> (signal.SIGALRM - 1) & 1 == 0
+    fifos.let_go(came.fd)
+    assert script.wait(10) == 0
+    # where env is too old to unblock it, no job waits
+    assert scripts.start(unblocked="1").wait(AT_ONCE) == 0
 
 
 @pytest.mark.slow
