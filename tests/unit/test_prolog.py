@@ -315,6 +315,25 @@ def test_an_unusable_folder_is_named(run_dir: Path) -> None:
         PrologFifos(run_dir / "file")
 
 
+@pytest.mark.parametrize("mode", [0o777, 0o770, 0o1777])
+def test_no_job_waits_in_a_folder_that_others_can_change(scripts: Scripts, mode: int) -> None:
+    """They could say in the worker's place that a job waits."""
+    scripts.folder.mkdir()
+    scripts.folder.chmod(mode)
+    with pytest.raises(ConfigError, match=r"slurm.prolog: .* can be changed by other users"):
+        PrologFifos(scripts.folder)
+
+
+def test_it_goes_on_at_once_if_the_fifos_are_another_users(
+    scripts: Scripts, fifos: PrologFifos
+) -> None:
+    if os.geteuid() == 0:
+        for path in scripts.folder.iterdir():
+            os.chown(path, NOBODY, NOBODY)
+        assert scripts.start().wait(AT_ONCE) == 0
+        assert list(fifos.arrivals()) == []
+
+
 @given(text=st.binary(max_size=300))
 def test_any_line_at_the_door_is_an_arrival_or_ignored(text: bytes) -> None:
     with ExitStack() as stack:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Self
 
 from producers.settings import ConfigError
+from producers.trust import UntrustedFileError, require_trusted
 
 _LINE = re.compile(rb"(wait\.(0|[1-9][0-9]{0,9})\.[1-9][0-9]{0,9}) ([\x21-\x7e]+)")
 # What scripts may leave at the door before it is full: 250 of the longest lines, if the kernel allows it.
@@ -48,6 +49,7 @@ class PrologFifos:
         self._fds: set[int] = set()
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            require_trusted(folder)
             with ExitStack() as failed:
                 self._door = _held(folder / "door")
                 failed.callback(os.close, self._door)
@@ -60,7 +62,7 @@ class PrologFifos:
                 failed.pop_all()
         except BlockingIOError:
             raise ConfigError("slurm.prolog: another slurm worker serves this folder") from None
-        except OSError as error:
+        except (OSError, UntrustedFileError) as error:
             raise ConfigError(
                 f"slurm.prolog: {error}; make {folder} a folder of SlurmUser's, mode 0700, "
                 "and run this worker as SlurmUser"
