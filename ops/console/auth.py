@@ -25,7 +25,7 @@ class Authenticator:
         settings: the [console] table.
         operators: reads the operators' names by the digests of their tokens; None if there is no
             operators file.
-        logouts: reads until when sessions were ended, by user.
+        logouts: reads when sessions were last ended, by user.
         local: whether only this host can connect.
     """
 
@@ -81,7 +81,8 @@ class Authenticator:
             return False
         try:
             name = self._operators().get(digest(token.strip()))
-        except ConfigError as error:
+            logouts = self._logouts_of(name)
+        except (ConfigError, OSError) as error:
             log.error("console_operators_unreadable", error=str(error))  # noqa: TRY400 - the message is enough
             return False
         peer = request.client.host if request.client else None
@@ -92,7 +93,7 @@ class Authenticator:
         self.logout(request, answer)
         answer.set_cookie(
             _COOKIE,
-            self._sessions.open(name, digest(token.strip())),
+            self._sessions.open(name, digest(token.strip()), logouts),
             httponly=True,
             samesite="strict",
             secure=not _is_local(request),
@@ -111,15 +112,19 @@ class Authenticator:
         if cookie is None or held is None or self._operators is None:
             return None
         try:
-            logouts = self._logouts()
-            ended = max(logouts.get(held.name, 0), logouts.get(EVERYBODY, 0))
-            if held.opened_at > ended and self._operators().get(held.login) == held.name:
+            stays = held.logouts == self._logouts_of(held.name)
+            if stays and self._operators().get(held.login) == held.name:
                 return ConsoleUser(held.name, self._sessions.csrf(cookie))
         except (ConfigError, OSError) as error:
             structlog.get_logger().error("console_operators_unreadable", error=str(error))
             return None
         self._sessions.close(cookie)
         return None
+
+    def _logouts_of(self, name: str | None) -> tuple[int, int]:
+        """The last logout of a user, and of everybody."""
+        logouts = self._logouts()
+        return logouts.get(name or "", 0), logouts.get(EVERYBODY, 0)
 
     def _proxy_user(self, request: Request) -> ConsoleUser | None:
         """Return the user that the proxy names; its address alone proves nothing on a shared host."""

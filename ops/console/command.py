@@ -39,6 +39,7 @@ from ops.console.request_guard import host_names
 from producers.disk import unusable
 from producers.settings import ConfigError
 from schemas.roles import Role
+from workers.process.files import append_whole
 from workers.process.logs import configure_logs
 from workers.process.metrics_endpoint import serve_metrics
 
@@ -68,16 +69,22 @@ def operator(session: Session, name: str) -> None:
     if not is_valid_name(name):
         raise click.BadParameter("use only letters, digits and . _ @ -", param_hint="NAME")
     token = new_token()
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
     is_new = not path.exists()
+    if not is_new:
+        read_operators(path)  # raises if the console would not accept the file
     try:
-        with os.fdopen(os.open(path, flags, 0o600), "a", encoding="utf-8") as file:
+        descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
             if is_new and os.geteuid() == 0:
-                give_to_console(session, file.fileno())
-            file.write(f"{name} sha256:{digest(token)}\n")
+                give_to_console(session, descriptor)
+            size = os.fstat(descriptor).st_size
+            # an editor may have left the last line without its end
+            begin = "" if not size or os.pread(descriptor, 1, size - 1) == b"\n" else "\n"
+            append_whole(descriptor, f"{begin}{name} sha256:{digest(token)}\n".encode())
+        finally:
+            os.close(descriptor)
     except OSError as error:
         raise ConfigError(unusable("console.operators_file", path, error)) from None
-    read_operators(path)  # raises if the console would not accept the file
     print_line(f"{name} logs in with: {token}")
     print_line(f"the token is shown only once; to revoke it, delete its line from {path}")
 

@@ -85,14 +85,15 @@ def read_operators(path: Path) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class LoginSession:
-    """A login; times are those of the clock, `opened_at` is ns since the epoch.
+    """A login; times are those of the clock.
 
-    `login` is the digest of the token that the user has logged in with.
+    `login` is the digest of the token that the user has logged in with, and `logouts` what was read of
+    the user's logouts then: a difference ends the session, whoever sets the host's time.
     """
 
     name: str
     login: str
-    opened_at: int
+    logouts: tuple[int, int]
     until: float
     idle_until: float
 
@@ -106,7 +107,7 @@ class Sessions:
         # by the digest of the cookie: a memory dump does not reveal a usable cookie
         self._open: dict[str, LoginSession] = {}
 
-    def open(self, name: str, login: str = "") -> str:
+    def open(self, name: str, login: str = "", logouts: tuple[int, int] = (0, 0)) -> str:
         """Open a session and return the cookie's value."""
         now = self._clock()
         self._open = {key: held for key, held in self._open.items() if _is_open(held, now)}
@@ -114,7 +115,7 @@ class Sessions:
             del self._open[next(iter(self._open))]
         cookie = new_token()
         self._open[digest(cookie)] = LoginSession(
-            name, login, time.time_ns(), now + _SESSION_SECONDS, now + _IDLE_SECONDS
+            name, login, logouts, now + _SESSION_SECONDS, now + _IDLE_SECONDS
         )
         return cookie
 
@@ -153,7 +154,7 @@ def logouts_file(operators: Path) -> Path:
 
 
 def write_logout(operators: Path, name: str | None, now: int) -> None:
-    """End the sessions that a user (None for all) has opened until now, ns since the epoch.
+    """End the open sessions of a user (None for all); `now`, ns since the epoch, is another number each time.
 
     Raises:
         OSError: the file cannot be written.
@@ -166,7 +167,7 @@ def write_logout(operators: Path, name: str | None, now: int) -> None:
 
 
 def read_logouts(operators: Path) -> dict[str, int]:
-    """Until when the sessions of a user, or of everybody, were ended; ns since the epoch.
+    """When the sessions of a user, or of everybody, were last ended; ns since the epoch.
 
     Raises:
         OSError: the file cannot be read.

@@ -167,10 +167,14 @@ def test_an_altered_head_or_one_signed_by_another_key_is_rejected(
     assert head is not None
     assert foreign is not None
     altered = json.dumps({**head.statement, "seq": 99})
-    heads, problems = compared(log, trusted, [altered, foreign.to_json(), "{no json"])
+    unsigned = [
+        json.dumps({**head.statement, "signature": one}) for one in ("\u00fc", "=", 5, None)
+    ]
+    heads, problems = compared(log, trusted, [altered, foreign.to_json(), "{no json", *unsigned])
     assert heads.held == 0
     assert ["is invalid" in problems[0], "not trusted" in problems[1]] == [True, True]
-    assert len(problems) == 3
+    assert ["is invalid" in problem for problem in problems[3:]] == [True] * 4
+    assert len(problems) == 7
     with pytest.raises(MalformedMessageError):
         head_from('{"seq": true, "hash": "", "time": ""}')
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import resource
+import signal
 import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -11,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import given
 from starlette.requests import Request
+from starlette.responses import Response
 
 from ops.cli.main import cli
 from ops.console.alerts import alerts
@@ -21,6 +24,7 @@ from ops.console.operators import (
     Sessions,
     digest,
     is_valid_name,
+    read_logouts,
     read_operators,
     write_logout,
 )
@@ -358,6 +362,63 @@ def test_a_page_that_reloads_itself_keeps_nobody_logged_in(
         auth.user(request)
         auth.has_session(request)
     assert (auth.user(request) is not None) is stays
+
+
+def test_a_logout_ends_sessions_whatever_the_time_of_the_host_is(tmp_path: Path) -> None:
+    """The time was ahead at the login, or at a logout before it."""
+    operators = tmp_path / "operators"
+    operators.touch(mode=0o600)
+    tokens = {digest("token"): "anna"}
+    auth = Authenticator(
+        ConsoleSettings(), lambda: tokens, local=True, logouts=lambda: read_logouts(operators)
+    )
+
+    def asked(*cookies: str) -> Request:
+        headers = [(b"host", b"127.0.0.1"), *((b"cookie", one.encode()) for one in cookies)]
+        return Request({
+            "type": "http", "method": "GET", "path": "/", "query_string": b"", "scheme": "http",
+            "server": ("127.0.0.1", 1), "headers": headers,
+        })  # fmt: skip
+
+    moments = [(None, MOMENT * 2), ("anna", 5), (None, 3), ("anna", 7)]
+    for name, now in moments:
+        answer = Response()
+        assert auth.login("token", answer, asked())
+        request = asked(answer.headers.getlist("set-cookie")[-1].partition(";")[0])
+        assert auth.user(request) is not None
+        write_logout(operators, name, now)
+        assert auth.user(request) is None
+
+
+def test_an_operator_is_added_on_a_line_of_its_own_or_not_at_all(run_dir: Path) -> None:
+    """The last line lacks its end, others may read the file, or the disk is full."""
+    config, operators = run_dir / "lamplighter.toml", run_dir / "operators"
+    config.write_text(
+        'cluster = "c"\n[broker]\nurl = "amqp://127.0.0.1/v"\n[broker.users]\nfolder = "users"\n'
+        '[console]\noperators_file = "operators"\n'
+    )
+    operators.touch(mode=0o600)
+    operators.write_text(f"anna sha256:{digest('a')}")
+    words = ["--config", str(config), "console", "operator", "bert"]
+
+    def add() -> int:
+        return CliRunner().invoke(cli, words).exit_code
+
+    assert add() == 0
+    assert sorted(read_operators(operators).values()) == ["anna", "bert"]
+    before = operators.read_bytes()
+    operators.chmod(0o644)
+    assert add() != 0
+    operators.chmod(0o600)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    old = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 9, hard))
+    try:
+        assert add() != 0
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, old)
+    assert operators.read_bytes() == before
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a:b", "a\n", "é", "-a", "<b>", "x" * 65])

@@ -20,6 +20,7 @@ from schemas.envelope import rfc3339
 from schemas.errors import MalformedMessageError
 from workers.audit.log import last_record
 from workers.audit.signing import Signer
+from workers.process.files import append_whole
 from workers.store.database import insert
 from workers.store.tables import audit_heads
 
@@ -85,7 +86,7 @@ def sign_head(engine: sa.Engine, cluster: str, signer: Signer, now: int) -> Head
 
 
 def export_head(path: Path, head: Head) -> None:
-    """Append a head to a world-readable file, and sync it to disk.
+    """Append a head to a file, and sync it to disk.
 
     Raises:
         ConfigError: the file cannot be written.
@@ -95,8 +96,7 @@ def export_head(path: Path, head: Head) -> None:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC
         descriptor = os.open(path, flags, 0o644)
         try:
-            os.write(descriptor, f"{head.to_json()}\n".encode())
-            os.fsync(descriptor)
+            append_whole(descriptor, f"{head.to_json()}\n".encode())
         finally:
             os.close(descriptor)
     except OSError as error:

@@ -4,6 +4,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from errno import ENOSPC
 from pathlib import Path
 
 from producers.disk import sync_folder
@@ -31,6 +32,19 @@ def replace_file(path: Path, content: bytes, owner: tuple[int, int] | None = Non
     """
     with _beside(path, content, 0o600, owner) as name:
         name.rename(path)
+
+
+def append_whole(descriptor: int, content: bytes) -> None:
+    """Append to an open file and sync it: all of it, or nothing if the disk is full.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    size = os.fstat(descriptor).st_size
+    if os.write(descriptor, content) < len(content):
+        os.ftruncate(descriptor, size)
+        raise OSError(ENOSPC, os.strerror(ENOSPC))
+    os.fsync(descriptor)
 
 
 @contextmanager
