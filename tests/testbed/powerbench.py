@@ -159,11 +159,11 @@ class PowerBench:
         return Lease(owner, power.lease, settling=power.api_timeout)
 
     def ask(self, *commands: PowerCommand, headers: Mapping[str, str | int] | None = None) -> None:
-        """Publish commands in this order, as a hook does."""
+        """Publish commands in this order, as a hook does; with headers, as an operator's replay."""
         self.site.publish(
             [
                 Message(
-                    topology.COMMANDS,
+                    topology.COMMANDS if headers is None else topology.REQUEUE,
                     requested.kind.routing_key,
                     requested.to_envelope().to_json(),
                     requested.id,

@@ -98,6 +98,39 @@ def test_what_its_sender_may_say_is_taken(true: tuple[str, str, str, str]) -> No
     assert refusal(*true) is None
 
 
+SAID = {
+    **dict.fromkeys((headers.ATTEMPT, headers.ROUND, headers.PARKED), 2),
+    **dict.fromkeys((headers.CAUSE, headers.DIED_IN, headers.WEBHOOK, headers.ASKED_BY), "x"),
+    "x-death": [],
+}
+
+
+@pytest.mark.parametrize(
+    ("user", "exchange", "counts"),
+    [
+        ("hook", COMMANDS, False),
+        ("operator", COMMANDS, False),
+        ("power", EVENTS, False),
+        ("hook", DLX, False),  # given up by the broker
+        ("power", REQUEUE, True),
+        ("console", REQUEUE, True),
+        ("power", DLX, True),
+        ("resync", DLX, True),
+    ],
+)
+def test_rounds_and_attempts_count_only_from_who_may_send_a_message_again(
+    user: str, exchange: str, *, counts: bool
+) -> None:
+    """A hook opens no round of a request that failed: that is a replay, and operators' alone."""
+    delivery = Delivery(
+        "q", SUSPEND, body(SUSPEND), SAID, None, f"x-{user}", None, None, False, 1, 1, exchange
+    )
+    kept = judged(delivery, USERS).headers
+    assert kept == (SAID if counts else {"x-death": []})
+    by_one_user = judged(delivery, None).headers
+    assert by_one_user == (SAID if exchange in {DLX, REQUEUE} else {"x-death": []})
+
+
 def test_every_event_can_be_replayed_to_a_webhook() -> None:
     """Also in its next version."""
     for transition in ("accepted", "failed", "parked"):

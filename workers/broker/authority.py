@@ -16,7 +16,7 @@ from schemas.errors import MalformedMessageError
 from schemas.fields import shown
 from schemas.roles import Role
 from workers.broker.delivery import Delivery
-from workers.broker.roles import may_say
+from workers.broker.roles import AUTHORITIES, may_say
 from workers.broker.topology import (
     COMMANDS,
     DEAD_LETTERS,
@@ -29,6 +29,8 @@ from workers.broker.topology import (
 
 _TYPE = re.compile(r"lamplighter\.(.+)\.v[0-9]+")
 _TIER = next(iter(RETRY_TIERS))
+# Where messages go that were published before: by our workers and operators, or by the broker.
+_RETURNS = frozenset({REQUEUE, DEAD_LETTERS})
 
 
 def judged(delivery: Delivery, users: BrokerUsers | None) -> Delivery:
@@ -40,6 +42,10 @@ def judged(delivery: Delivery, users: BrokerUsers | None) -> Delivery:
     """
     content: Envelope | MalformedMessageError
     problem = None
+    if not _comes_again(delivery, users):
+        # what its sender says of earlier rounds and attempts counts for nothing; x-death is the broker's
+        raw = {name: value for name, value in delivery.headers.items() if name == "x-death"}
+        delivery = replace(delivery, headers=raw)
     try:
         content = parse(delivery.body)
     except MalformedMessageError as error:
@@ -51,6 +57,16 @@ def judged(delivery: Delivery, users: BrokerUsers | None) -> Delivery:
     if users is not None:
         problem = _sender_problem(delivery, sender, users) or problem
     return replace(delivery, sender=sender, refusal=problem, content=content)
+
+
+def _comes_again(delivery: Delivery, users: BrokerUsers | None) -> bool:
+    """Whether a message was published by one who may retry, replay or give up."""
+    if delivery.exchange not in _RETURNS:
+        return False
+    if users is None:
+        return True
+    role = users.role(delivery.user_id)
+    return role is not None and not _RETURNS.isdisjoint(AUTHORITIES[role].says)
 
 
 def requester(
