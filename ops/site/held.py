@@ -16,6 +16,8 @@ class HeldExchange(msgspec.Struct, frozen=True):
     name: str
     type: str
     durable: bool
+    arguments: dict[str, Any]
+    policy: str | None = None
 
 
 class HeldQueue(msgspec.Struct, frozen=True):

@@ -1,6 +1,6 @@
 """Compares the broker with the topology: over the management API, or by existence only."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Protocol
 
 from ops.site.held import (
@@ -74,6 +74,9 @@ def _exchanges(held: list[HeldExchange], wanted: Topology) -> Iterator[str]:
         yield from _durability(f"exchange {exchange.name}", found)
         if found is not None and found.type != exchange.type:
             yield f"exchange {exchange.name}: type is {found.type}, should be {exchange.type}"
+        if found is not None:
+            # an alternate exchange takes what no queue takes, and its sender does not hear of it
+            yield from _changes(f"exchange {exchange.name}", {}, found)
 
 
 def _queues(held: list[HeldQueue], wanted: Topology, nodes: Collection[str]) -> Iterator[str]:
@@ -83,16 +86,9 @@ def _queues(held: list[HeldQueue], wanted: Topology, nodes: Collection[str]) -> 
     for queue in wanted.queues:
         found = by_name.get(queue.name)
         yield from _durability(f"queue {queue.name}", found)
-        if found is None:
-            continue
-        arguments = found.arguments
-        for name in sorted({*queue.arguments, *arguments}):
-            should, has = queue.arguments.get(name), arguments.get(name)
-            if should != has:
-                yield f"queue {queue.name}: {name} is {has}, should be {should}"
-        if found.policy:
-            yield f"queue {queue.name}: policy {found.policy} changes it; remove the policy"
-        yield from _members(found, nodes)
+        if found is not None:
+            yield from _changes(f"queue {queue.name}", queue.arguments, found)
+            yield from _members(found, nodes)
 
 
 def _members(queue: HeldQueue, nodes: Collection[str]) -> Iterator[str]:
@@ -114,6 +110,17 @@ def _members(queue: HeldQueue, nodes: Collection[str]) -> Iterator[str]:
             f"queue {name}: is on {len(members)} of {len(nodes)} nodes: run rabbitmq-queues grow "
             f"NODE all, for {', '.join(absent)}"
         )
+
+
+def _changes(
+    what: str, wanted: Mapping[str, object], found: HeldExchange | HeldQueue
+) -> Iterator[str]:
+    for name in sorted({*wanted, *found.arguments}):
+        should, has = wanted.get(name), found.arguments.get(name)
+        if should != has:
+            yield f"{what}: {name} is {has}, should be {should}"
+    if found.policy:
+        yield f"{what}: policy {found.policy} changes it; remove the policy"
 
 
 def _durability(what: str, found: HeldExchange | HeldQueue | None) -> Iterator[str]:

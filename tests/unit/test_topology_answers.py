@@ -106,10 +106,27 @@ def test_a_queue_whose_nodes_do_not_say_that_they_are_online_has_no_quorum() -> 
 
 
 @pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("arguments", {"alternate-exchange": "x"}, "alternate-exchange is x, should be None"),
+        ("policy", "ours", "policy ours changes it; remove the policy"),
+    ],
+)
+def test_what_hides_from_a_sender_that_no_queue_takes_its_message_is_a_difference(
+    field: str, value: object, said: str
+) -> None:
+    """An exchange's argument, or a policy, can name an alternate exchange."""
+    held = [one | {field: value} for one in RIGHT["exchanges"]]
+    lines = [line for line in found({"exchanges": json.dumps(held).encode()}) if said in line]
+    assert lines == [f"exchange {one.name}: {said}" for one in WANTED.exchanges]
+
+
+@pytest.mark.parametrize(
     ("name", "field"),
     [
         ("exchanges", "name"),
         ("exchanges", "type"),
+        ("exchanges", "arguments"),
         ("queues", "name"),
         ("queues", "durable"),
         ("queues", "arguments"),
