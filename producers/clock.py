@@ -108,7 +108,8 @@ def locked(folder: Path) -> Iterator[LockedClock]:
     """
     try:
         make_folder(folder)
-        descriptor = os.open(folder / FILE_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(folder / FILE_NAME, flags, 0o644)
     except OSError as error:
         raise ClockError(unusable("hooks.state", folder, error)) from None
     try:

@@ -94,7 +94,9 @@ def _note(read: Path, settings: HookSettings) -> None:
                 return
         except UnusualFileError:
             file.unlink()
-        with file.open("w", encoding="utf-8") as stream:
+        # not through a link: root would give its target away
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+        with os.fdopen(os.open(file, flags, 0o666), "w", encoding="utf-8") as stream:
             stream.write(text)
             give_to_folder_owner(stream.fileno(), file.parent)
 

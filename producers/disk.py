@@ -11,6 +11,7 @@ from errno import (
     EEXIST,
     EINVAL,
     EISDIR,
+    ELOOP,
     ENOENT,
     ENOSPC,
     ENOTDIR,
@@ -61,6 +62,8 @@ def unusable(field: str, path: Path, error: OSError) -> str:
     match error.errno:
         case code if code in {EEXIST, ENOTDIR}:
             remedy = "a file is in the way: remove it, or choose another folder"
+        case code if code == ELOOP:
+            remedy = "a symbolic link is in the way: remove it"
         case code if code == EAGAIN:
             remedy = "find the lock's holder: no process keeps it for long"
         case code if code == ENOENT:

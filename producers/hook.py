@@ -171,7 +171,8 @@ def _batches(settings: HookSettings, own: Sending, until: float) -> Iterator[Bat
         own.report(str(error))
         return
     others = (path for path in paths if path != own.spooled.path)
-    for earlier in spool.claim(others, settings.cluster, own.report):
+    hooks = settings.shares_spool
+    for earlier in spool.claim(others, settings.cluster, own.report, of_hooks=hooks):
         left = until - time.monotonic()
         if left <= 0:
             return

@@ -58,12 +58,14 @@ class HookSettings:
     suspend_timeout: int
 
     @property
+    def shares_spool(self) -> bool:
+        """Whether this role's calls are those of the hooks, for the broker and in the spool."""
+        return self.broker.users is None or self.broker.role in {Role.HOOK, Role.RELAY}
+
+    @property
     def own_spool(self) -> Path:
         """The folder of this role's calls: what a role has asked, no other role may send."""
-        role = self.broker.role
-        if self.broker.users is None or role in {Role.HOOK, Role.RELAY}:
-            return self.spool
-        return self.spool / role
+        return self.spool if self.shares_spool else self.spool / self.broker.role
 
 
 def read_toml(path: Path) -> dict[str, Any]:

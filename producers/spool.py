@@ -142,9 +142,16 @@ def _named(folder: Path, *suffixes: str) -> list[Path]:
 
 
 def claim(
-    paths: Iterable[Path], cluster: str, report: Callable[[str], object]
+    paths: Iterable[Path],
+    cluster: str,
+    report: Callable[[str], object],
+    *,
+    of_hooks: bool = True,
 ) -> Iterator[Spooled]:
     """The calls of `cluster` in `paths`, locked; skips those that another process publishes or has published.
+
+    Those of hooks count from the owner of their folder, too. Another role's are in the hooks' folder, whose
+    owner could put any folder there: they count from root and this user alone, and others' stay.
 
     A file that no hook wrote is renamed to `.unreadable`, not deleted; `report` receives a
     text for each file that cannot be read, and for each call of another cluster: its broker is another.
@@ -161,13 +168,15 @@ def claim(
             continue
         spooled = None
         try:
-            if (problem := distrust(descriptor, owner=path.parent.stat().st_uid)) is None:
+            owner = path.parent.stat().st_uid if of_hooks else 0
+            if (problem := distrust(descriptor, owner=owner)) is None:
                 spooled = _lock_and_read(path, descriptor)
                 if spooled is not None and spooled.call.cluster not in {cluster, None}:
                     report(_foreign(path, spooled.call.cluster, cluster))
                     spooled = None
             else:
-                report(f"{path} {problem}, if it is a request of yours; {_set_aside(path)}")
+                fate = _set_aside(path) if of_hooks else "its owner's next command sends it"
+                report(f"{path} {problem}, if it is a request of yours; {fate}")
         except MalformedMessageError as error:
             report(f"{path}: {error}; {_set_aside(path)}")
         except UnusualFileError as error:
@@ -204,7 +213,7 @@ def _write(final: Path, call: SpoolContent) -> Spooled:
     descriptor = -1
     try:
         # No other process writes this name: it is random, and rewritten only under the call's lock.
-        flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+        flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(partial, flags, 0o600)
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         give_to_folder_owner(descriptor, final.parent)

@@ -16,8 +16,9 @@ from unittest.mock import Mock
 
 import pytest
 
-from producers import disk, relay, spool
+from producers import clock, disk, relay, spool
 from producers.call import HookCall, call_from
+from producers.config_file import note_hooks_file
 from producers.message import PublishResult
 from producers.settings import hook_settings
 from schemas.commands import Kind
@@ -282,6 +283,50 @@ def test_a_file_that_no_hook_wrote_is_set_aside_and_blocks_no_call(tmp_path: Pat
     assert len(list(tmp_path.glob("*.unreadable"))) == 2
     assert ["set aside as" in line for line in reports] == [True, True]
     assert calls(tmp_path) == [CALL]
+
+
+def test_what_slurmuser_puts_into_the_operators_spool_is_not_sent_as_an_operators(
+    tmp_path: Path,
+) -> None:
+    """It owns the folder above, and could put a folder of its own there: a retirement would delete a server."""
+    if os.geteuid() != 0:
+        return
+    folder = tmp_path / "operator"
+    own = put(folder)
+    forged = put(folder, replace(CALL, kind=Kind.RETIRE, generation=CALL.generation + 1))
+    for path in (tmp_path, folder, forged):
+        os.chown(path, 65_534, 65_534)
+    reports: list[str] = []
+    claimed = list(spool.claim([own, forged], "vespa", reports.append, of_hooks=False))
+    assert [one.call for one in claimed] == [CALL]
+    assert f"{forged} belongs to user nobody" in reports[0]
+    assert forged.exists()
+    for one in claimed:
+        one.release()
+    # that of the hooks is its own
+    assert len(calls(folder)) == 2
+
+
+def test_root_writes_through_no_link_that_slurmuser_has_put_into_its_folders(
+    tmp_path: Path,
+) -> None:
+    """Its target would be overwritten, and then be SlurmUser's."""
+    target = tmp_path / "target"
+    target.write_text("")
+    for name in ("generation", "hooks-read.vespa", "1.partial"):
+        (tmp_path / name).symlink_to(target)
+    with pytest.raises(clock.ClockError, match="a symbolic link is in the way: remove it"):
+        clock.stamp(tmp_path)
+    with pytest.raises(spool.SpoolError, match="a symbolic link is in the way"):
+        spool._write(tmp_path / "1.call", CALL)
+    (tmp_path / "1.partial").unlink(missing_ok=True)
+    config = tmp_path / "lamplighter.toml"
+    config.write_text(
+        'cluster = "vespa"\n[broker]\nurl = "amqp://u@127.0.0.1/v"\n[hooks]\nstate = "."\n'
+    )
+    note_hooks_file(config, hook_settings(config), {})
+    assert target.read_text() == ""
+    assert (tmp_path / "hooks-read.vespa").is_symlink()
 
 
 def test_a_call_of_another_cluster_stays_for_its_own_relay_and_blocks_no_call(
