@@ -23,6 +23,7 @@ from workers.broker.definitions import commands, definitions, is_hash_of
 from workers.broker.topology import topology
 from workers.config.settings import Settings
 from workers.errors import BrokerError
+from workers.process.files import create_file
 from workers.process.foreign import UnreadableError, read_json
 from workers.process.programs import problem_of, run_program
 
@@ -92,13 +93,9 @@ def _create_passwords(found: BrokerUsers) -> None:
 
 
 def _create_password(path: Path) -> None:
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    except FileExistsError:
-        return
-    with os.fdopen(descriptor, "w") as file:
-        file.write(f"{secrets.token_urlsafe(32)}\n")
-    print_line(f"created {path}")
+    if not os.path.lexists(path):
+        create_file(path, f"{secrets.token_urlsafe(32)}\n".encode())
+        print_line(f"created {path}")
 
 
 def _passwords(found: BrokerUsers) -> dict[Role, str]:
