@@ -84,6 +84,19 @@ def test_an_answer_within_bounds_is_read_whole(parts: tuple[bytes, ...], body: b
         assert body_of(url) == body
 
 
+@pytest.mark.parametrize("variable", ["http_proxy", "HTTP_PROXY", "all_proxy"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_what_may_stay_unencrypted_on_this_host_goes_to_no_proxy(
+    variable: str, host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A proxy of the environment would read the password in a login at http://localhost."""
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(variable, "http://127.0.0.1:1")
+    with saying(HEAD + b"Content-Length: 5\r\n\r\nhello") as url:
+        assert body_of(url.replace("127.0.0.1", host)) == b"hello"
+
+
 @pytest.mark.parametrize(
     "head",
     [

@@ -10,6 +10,7 @@ from http.client import HTTPResponse
 from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import msgspec
 import requests
@@ -18,6 +19,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
+from producers.addresses import is_loopback
 from producers.reasons import AuthoritiesError
 from workers.errors import LamplighterError
 from workers.process.authorities import AuthorityFile, trusted
@@ -139,6 +141,9 @@ class _BoundedAdapter(HTTPAdapter):
         super().cert_verify(conn, url, *how)  # type: ignore[no-untyped-call]
 
     def send(self, request: requests.PreparedRequest, **how: Any) -> requests.Response:  # type: ignore[override] # noqa: ANN401 - requests'
+        if is_loopback(urlsplit(request.url or "").hostname):
+            # $http_proxy would get what goes unencrypted because it stays on this host
+            how["proxies"] = {}
         if self._verify is not True:
             # requests would let $REQUESTS_CA_BUNDLE replace the session's own file
             how["verify"] = self._verify
