@@ -11,23 +11,23 @@ chmod 0700 "$folder"
 cd "$folder"
 
 random() { head -c 24 /dev/urandom | base64 | tr '+/' '-_'; }
+# A file with what comes in, whole or not at all, unless it exists.
+keep() { [ -e "$1" ] || { cat >"$1.new" && [ -s "$1.new" ] && mv "$1.new" "$1"; }; }
 
 # Those with a database user, and those with a broker user.
 users='power tokens slurm snapshot resync audit notify console operator reader setup'
 roles="hook relay $users"
 for role in $roles; do
-    [ -e "$role.password" ] || random >"$role.password"
+    random | keep "$role.password"
 done
-if [ ! -e rabbitmq_admin ]; then
-    random >rabbitmq_admin
-    cat >rabbitmq.conf <<END
+random | keep rabbitmq_admin
+keep rabbitmq.conf <<END
 default_vhost = lamplighter
 default_user = admin
 default_pass = $(cat rabbitmq_admin)
 default_user_tags.administrator = true
 END
-fi
-[ -e postgres_password ] || random >postgres_password
+random | keep postgres_password
 # The database users; PostgreSQL creates them with the databases (`lamplighter database roles`).
 if [ ! -e database.sql ]; then
     for role in $users; do
@@ -41,13 +41,13 @@ CREATE DATABASE audit OWNER lamplighter_setup;
 END
     mv database.sql.new database.sql
 fi
-[ -e grafana_password ] || random >grafana_password
+random | keep grafana_password
 # What the RabbitMQ nodes of cluster.yaml know each other by.
-[ -e erlang_cookie ] || random >erlang_cookie
+random | keep erlang_cookie
 # What the demo's Slurm daemons know each other by.
-[ -e munge_key ] || head -c 128 /dev/urandom >munge_key
+head -c 128 /dev/urandom | keep munge_key
 # The password of the simulated cloud. Replace it with your own cloud's password or secret.
-[ -e cloud_secret ] || echo k9Wz3vQx7LrT2mYp8FhJ >cloud_secret
+echo k9Wz3vQx7LrT2mYp8FhJ | keep cloud_secret
 
 # Containers see the files with this owner and mode. Lamplighter refuses secrets that other users
 # can read. RabbitMQ, PostgreSQL and Grafana read theirs under user ids that differ from image to image, so
