@@ -63,7 +63,7 @@ def unusable(field: str, path: Path, error: OSError) -> str:
         case code if code in {EEXIST, ENOTDIR}:
             remedy = "a file is in the way: remove it, or choose another folder"
         case code if code == ELOOP:
-            remedy = "a symbolic link is in the way: remove it"
+            remedy = f"a symbolic link is in the way: remove {error.filename or path}"
         case code if code == EAGAIN:
             remedy = "find the lock's holder: no process keeps it for long"
         case code if code == ENOENT:

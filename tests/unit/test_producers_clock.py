@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import subprocess
@@ -140,9 +141,10 @@ def test_a_lock_that_is_never_released_does_not_block_the_hook(
 def test_a_full_disk_is_reported_with_the_remedy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # /dev/full can be locked like any file, but every write fails.
-    (tmp_path / clock.FILE_NAME).symlink_to("/dev/full")
-    monkeypatch.setattr("os.pread", lambda *_: b"")  # a device has no read position
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("os.pwrite", full)
     with pytest.raises(clock.ClockError, match=r"hooks\.state: .*free disk space"):
         clock.stamp(tmp_path)
 

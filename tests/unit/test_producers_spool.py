@@ -315,7 +315,9 @@ def test_root_writes_through_no_link_that_slurmuser_has_put_into_its_folders(
     target.write_text("")
     for name in ("generation", "hooks-read.vespa", "1.partial"):
         (tmp_path / name).symlink_to(target)
-    with pytest.raises(clock.ClockError, match="a symbolic link is in the way: remove it"):
+    with pytest.raises(
+        clock.ClockError, match=r"a symbolic link is in the way: remove .*/generation"
+    ):
         clock.stamp(tmp_path)
     with pytest.raises(spool.SpoolError, match="a symbolic link is in the way"):
         spool._write(tmp_path / "1.call", CALL)
