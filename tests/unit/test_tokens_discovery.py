@@ -15,7 +15,7 @@ from workers.tokens.device import device_endpoint, request_device_code
 from workers.tokens.discovery import endpoint_of
 from workers.tokens.errors import SourceError
 from workers.tokens.federated import RefreshTokenLogin
-from workers.tokens.keystone import Keystone
+from workers.tokens.keystone import Keystone, _plaintext
 from workers.tokens.revocations import RevocableSecret
 from workers.tokens.secret import SecretCommand
 from workers.tokens.sources import make_source
@@ -140,6 +140,22 @@ def test_a_plaintext_endpoint_is_used_only_if_the_configuration_says_so(
     with pytest.raises(SourceError, match="does not respond"):
         request_device_code(Provider(endpoint, insecure=True), source(), found)
     assert len(sent) == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "plain"),
+    [
+        ("http://evil.example\\@localhost/v2.1", True),
+        ("http://nova.example/v2.1", True),
+        ("nova.example/v2.1", True),
+        ("http://localhost/v2.1", False),
+        ("https://nova.example/v2.1", False),
+    ],
+)
+def test_an_endpoint_of_the_catalog_is_on_the_host_that_the_http_library_reads(
+    url: str, *, plain: bool
+) -> None:
+    assert _plaintext(url) is plain
 
 
 @pytest.mark.parametrize("url", ["http://evil.example\\@localhost/token", "http://h/token"])

@@ -15,6 +15,7 @@ import requests
 from producers.addresses import is_loopback
 from schemas.fields import shown
 from workers.config.groups import CloudSettings
+from workers.process.redirects import as_sent
 from workers.tokens.errors import SourceError, away
 from workers.tokens.scoped import KeystoneAnswer, ScopedToken, scoped_token
 from workers.tokens.transport import Http, Token, answer_in
@@ -170,7 +171,7 @@ class Keystone:
 
 def _host(url: str) -> str:
     try:
-        return urlsplit(url).hostname or ""
+        return urlsplit(as_sent(url)).hostname or ""
     except ValueError:
         return ""
 
