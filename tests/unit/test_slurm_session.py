@@ -100,3 +100,19 @@ def test_scontrol_is_replaced_after_some_time(session: ScontrolSession, run_dir:
         answer(replaced, "show node node1")
     replaced.close()
     assert len(starts.read_text().splitlines()) == 3
+
+
+def test_a_federation_shows_only_the_nodes_and_jobs_of_its_own_cluster(run_dir: Path) -> None:
+    """With FederationParameters=fed_display, both commands show those of all clusters together.
+
+    Nodes of one name would then be unknown, and the others would seem to lack a group.
+    """
+    for name in ("scontrol", "squeue"):
+        (run_dir / name).write_text("#!/bin/sh\necho ${SCONTROL_LOCAL} ${SQUEUE_LOCAL}\n")
+        (run_dir / name).chmod(0o755)
+    slurm = SimpleNamespace(bin=run_dir, timeout=5.0, conf=run_dir / "slurm.conf")
+    settings = cast("Settings", SimpleNamespace(slurm=slurm, path=run_dir / "lamplighter.toml"))
+    commands = SlurmCommands(settings)
+    assert commands.query("scontrol", "show", "node") == commands.run("squeue") == "1 1\n"
+    with commands.converse("scontrol") as conversation:
+        assert conversation.communicate()[0] == b"1 1\n"

@@ -35,6 +35,8 @@ class SlurmCommands:
         # the rest of our environment is not passed on: no secret, no locale
         # times in seconds: local times are ambiguous in the night that summer time ends
         self._environment = {"PATH": os.defpath, "LC_ALL": "C", "SLURM_TIME_FORMAT": "%s"}
+        # a federation's clusters may show each other's nodes and jobs (fed_display): ours alone count
+        self._environment |= {"SCONTROL_LOCAL": "1", "SQUEUE_LOCAL": "1"}
         if conf is not None:
             self._environment["SLURM_CONF"] = str(conf)
 
