@@ -13,7 +13,7 @@ from ops.cli.terminal import plain
 from producers.call import expand
 from schemas.errors import MalformedMessageError
 from schemas.fields import shown
-from schemas.numbers import whole_number
+from schemas.numbers import MOST, whole_number
 
 CommandFunction: TypeAlias = Callable[..., Any]
 CommandDecorator: TypeAlias = Callable[[CommandFunction], CommandFunction]
@@ -101,16 +101,20 @@ def length(text: str) -> int:
 
 def when(text: str) -> int:
     """Read a time, ISO 8601 (UTC by default) or a length of time before now: ns since the epoch."""
-    if _LENGTH.fullmatch(text.strip()):
-        return time.time_ns() - length(text)
     try:
-        moment = datetime.fromisoformat(text)
-        aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        return int(aware.timestamp() * 1_000_000) * 1000
+        if _LENGTH.fullmatch(text.strip()):
+            found = time.time_ns() - length(text)
+        else:
+            moment = datetime.fromisoformat(text)
+            aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+            found = int(aware.timestamp() * 1_000_000) * 1000
     except (ValueError, OverflowError):
         raise click.BadParameter(
             f"{text!r} is not a time; write 2026-11-24T08:30:00Z, or 2h for two hours ago"
         ) from None
+    if not 0 <= found <= MOST:
+        raise click.BadParameter(f"{text!r} is not between the years 1970 and 2262")
+    return found
 
 
 def image_name(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 from pathlib import Path
 
@@ -12,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ops.cli.main import cli
-from ops.cli.options import confirm, count, job_id, length
-from schemas.numbers import whole_number
+from ops.cli.options import confirm, count, job_id, length, when
+from schemas.numbers import MOST, whole_number
 from workers.store.database import open_store
 
 
@@ -49,6 +50,21 @@ def test_numbers_have_limits() -> None:
 def test_a_number_is_what_its_digits_say(text: str) -> None:
     found = whole_number(text)
     assert found is None or (text.isascii() and text.isdigit() and found == int(text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["0001-01-01", "1969-12-31", "2263-01-01", "9999-12-31T23:59:59-23:00", "999999999w", "60000d"],
+)
+def test_a_time_that_no_store_can_hold_is_refused_with_the_years(text: str) -> None:
+    with pytest.raises(click.BadParameter, match="not between the years 1970 and 2262"):
+        when(text)
+
+
+@given(st.text(max_size=25) | st.datetimes().map(str) | st.from_regex(r"[0-9]{1,9}[smhdw]"))
+def test_every_time_is_one_that_stores_hold_or_is_refused(text: str) -> None:
+    with contextlib.suppress(click.BadParameter):
+        assert 0 <= when(text) <= MOST
 
 
 @pytest.mark.parametrize("piped", ["", "y\n", "yes\n", "n\n"])
