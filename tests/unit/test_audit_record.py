@@ -7,6 +7,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,6 +15,7 @@ from schemas.events import RequestEvent, Transition
 from tests.testbed.messages import MOMENT, command, event
 from tests.testbed.strategies import events, json_values
 from workers.audit.record import GENESIS, QUARANTINED, Record, quarantine_reason, record_of
+from workers.audit.signing import Signer, Trusted
 
 NOW = MOMENT + 10**9
 
@@ -75,3 +77,13 @@ def test_the_hash_covers_every_column_the_body_and_the_previous_hash() -> None:
             hashes.add(replace(record, **{name: nothing}).chained(GENESIS))
     assert len(hashes) == 2 + len(covered) + 4
     assert record.chained(GENESIS) == record.chained(GENESIS)
+
+
+_KEY = Ed25519PrivateKey.generate()
+
+
+@given(st.text() | st.characters(categories=["Cs"]) | st.none() | st.integers())
+def test_whatever_a_forger_writes_as_a_signature_is_a_finding(signature: object) -> None:
+    """An error instead would end `audit verify` before it has said what else is wrong."""
+    signed = {**Signer(_KEY).sign("head", {"seq": 1}), "signature": signature}
+    assert Trusted([_KEY.public_key()]).problem("head", signed) == "its signature is invalid"

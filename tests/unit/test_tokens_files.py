@@ -112,6 +112,7 @@ def test_key_is_created_once_and_only_for_its_owner(tmp_path: Path) -> None:
         (base64.b64encode(b"x" * 16).decode(), 0o600),
         (base64.b64encode(b"x" * 32).decode(), 0o640),
         ("", 0o600),
+        ("\u00e9" * 44, 0o600),
     ],
 )
 def test_unusable_key_file_is_refused_by_name(tmp_path: Path, text: str, mode: int) -> None:

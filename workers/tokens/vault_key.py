@@ -1,7 +1,6 @@
 """Loads the key that encrypts refresh tokens in the store."""
 
 import base64
-import binascii
 import secrets
 from pathlib import Path
 
@@ -32,7 +31,7 @@ def load_keys(path: Path) -> tuple[bytes, ...]:
         raise ConfigError(unusable("tokens.key_file", path, error)) from None
     except SourceError as error:
         raise ConfigError(f"tokens.key_file: {error.message}; {error.remedy}") from None
-    except binascii.Error:
+    except ValueError:
         keys = []
     if not keys or {len(key) for key in keys} != {_BYTES}:
         raise ConfigError(
