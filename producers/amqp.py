@@ -1,6 +1,7 @@
 """Connection parameters and message properties, the same for hooks and workers."""
 
 import ssl
+import stat
 from dataclasses import dataclass
 from typing import TypeGuard
 from urllib.parse import urlsplit
@@ -12,7 +13,7 @@ from producers.broker_settings import BrokerSettings
 from producers.message import Message
 from producers.reasons import connection_reason
 from producers.settings import ConfigError
-from producers.trust import UntrustedFileError, read_trusted, require_trusted, resolved, shown_file
+from producers.trust import UntrustedFileError, read_guarded, require_trusted, resolved, shown_file
 from schemas.envelope import CONTENT_TYPE
 from schemas.fields import shown
 
@@ -127,14 +128,15 @@ def _tls(broker: BrokerSettings) -> ssl.SSLContext | None:
     if broker.certificate is not None:
         field, certificate, key = broker.certificate
         try:
-            read_trusted(key, private=True)
-            context.load_cert_chain(resolved(certificate), resolved(key))
+            read_guarded(key, stat.S_IRWXO)
+            # with an empty pass phrase, no terminal is asked for one
+            context.load_cert_chain(resolved(certificate), resolved(key), "")
         except UntrustedFileError as error:
             raise ConfigError(f"{field}: {error}") from None
         except OSError as error:
             raise ConfigError(
                 f"{field}: {certificate} and {shown_file(key)}: {error.strerror}; put our certificate and its key"
-                " there as PEM, readable for this user alone"
+                " there as PEM without a pass phrase, readable for this user alone"
             ) from None
     return context
 

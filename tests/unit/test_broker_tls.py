@@ -6,11 +6,13 @@ import ssl
 from typing import TYPE_CHECKING
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 from pika import URLParameters
 
 from producers.amqp import ConnectionParameters
 from producers.broker_settings import BrokerSettings
 from producers.settings import ConfigError
+from tests.testbed.certificates import certificate
 from workers.config.settings import load
 
 if TYPE_CHECKING:
@@ -54,3 +56,21 @@ def test_tls_to_the_broker_always_verifies_certificate_and_name(scheme: str, que
     (address,) = ConnectionParameters(broker, "test").addresses()
     context = address.ssl_options.context
     assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
+
+
+@pytest.mark.parametrize("form", ["DER", "pass phrase"])
+def test_a_key_that_is_not_plain_pem_is_refused_by_name_and_no_terminal_is_asked(
+    tmp_path: Path, form: str
+) -> None:
+    """A hook must not wait for a person; the key's bytes must not be part of an error."""
+    pem, key_file = certificate(tmp_path), tmp_path / "key"
+    key = serialization.load_pem_private_key(pem.read_bytes(), None)
+    encoding = serialization.Encoding.DER if form == "DER" else serialization.Encoding.PEM
+    locked = serialization.BestAvailableEncryption(b"pw")
+    how = serialization.NoEncryption() if form == "DER" else locked
+    key_file.write_bytes(key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, how))
+    key_file.chmod(0o600)
+    broker = BrokerSettings(("amqps://me:x@127.0.0.1/v",), cert_file=pem, key_file=key_file)
+    words = r"^broker\.cert_file: .*receiver\.pem and .*key: .* as PEM without a pass phrase"
+    with pytest.raises(ConfigError, match=words):
+        ConnectionParameters(broker, "test").addresses()
