@@ -33,7 +33,8 @@ _WEEK = 7 * 86_400 * 10**9
 )
 @click.option(
     "--sacct",
-    type=click.File(),
+    # names of users may be in another encoding
+    type=click.File(encoding="utf-8", errors="backslashreplace"),
     help="Output of sacct, to use instead of what snapshots reported about jobs.",
 )
 @click.option(
@@ -89,5 +90,5 @@ def report(  # noqa: PLR0913 - one per option
         writer.writerows(made.cells)
     else:
         print_table(made.columns, made.cells, title=f"{moment(made.begin)} to {moment(made.end)}")
-        if made.total.allocated is None:
+        if made.rows and made.total.allocated is None:
             print_line("allocated and idle hours need the snapshot worker or --sacct")

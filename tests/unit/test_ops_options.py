@@ -86,6 +86,18 @@ def test_every_question_is_asked_in_one_way() -> None:
     assert asking == []
 
 
+def with_empty_audit(folder: Path) -> Path:
+    """The lamplighter.toml of a site whose audit log is empty."""
+    store = f"sqlite:///{folder}/audit.db"
+    open_store(store, "audit").dispose()
+    config = folder / "lamplighter.toml"
+    config.write_text(
+        f'cluster = "c"\n[broker]\nurl = "amqp://127.0.0.1/v"\n[store]\naudit_url = "{store}"\n'
+    )
+    config.chmod(0o600)
+    return config
+
+
 @pytest.mark.parametrize(
     "words",
     [("list",), ("tail",), ("failures",), ("slowest",), ("export", "-"), ("list", "--json")],
@@ -93,15 +105,22 @@ def test_every_question_is_asked_in_one_way() -> None:
 def test_a_time_that_ends_before_it_begins_is_refused_not_empty(
     tmp_path: Path, words: tuple[str, ...]
 ) -> None:
-    store = f"sqlite:///{tmp_path}/audit.db"
-    open_store(store, "audit").dispose()
-    config = tmp_path / "lamplighter.toml"
-    config.write_text(
-        f'cluster = "c"\n[broker]\nurl = "amqp://127.0.0.1/v"\n[store]\naudit_url = "{store}"\n'
-    )
-    config.chmod(0o600)
-    argv = ["--config", str(config), "audit", *words]
+    argv = ["--config", str(with_empty_audit(tmp_path)), "audit", *words]
     reversed_ = CliRunner().invoke(cli, [*argv, "--since", "2h", "--until", "3h"])
     assert (reversed_.exit_code, reversed_.stdout) == (2, "")
     assert "--since: must be before --until" in reversed_.stderr
     assert CliRunner().invoke(cli, [*argv, "--since", "3h", "--until", "2h"]).exit_code == 0
+
+
+@pytest.mark.parametrize("form", ["table", "json", "csv", "html"])
+def test_a_report_reads_what_sacct_says_in_any_encoding_and_asks_for_no_more(
+    tmp_path: Path, form: str
+) -> None:
+    """Names of users may be in Latin-1; an empty report does not ask for --sacct again."""
+    said = tmp_path / "sacct"
+    row = "1|\u00e9ric|node1|2026-11-29T00:00:00|2026-11-29T01:00:00\n"
+    said.write_text(f"JobIDRaw|User|NodeList|Start|End\n{row}", encoding="latin-1")
+    words = ["report", "--by", "user", "--sacct", str(said), "--format", form]
+    done = CliRunner().invoke(cli, ["--config", str(with_empty_audit(tmp_path)), *words])
+    assert done.exit_code == 0, done.exception
+    assert "--sacct" not in done.output
