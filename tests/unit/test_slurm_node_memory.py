@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from schemas.commands import Kind
 from schemas.events import Cause, Transition
+from schemas.numbers import MOST
 from schemas.snapshot import RESUME_TIMEOUT
 from tests.testbed.messages import MOMENT, command, event
 from workers.config.tables import SlurmSettings
@@ -49,6 +52,22 @@ def test_waiting_for_a_cloud_keeps_earlier_failures() -> None:
     assert failed.failures == 2
     assert failures_before(ended, failed) == 1
     assert failures_before(ended, None) == 0
+
+
+@pytest.mark.parametrize("ahead", [NS, 3600 * NS, MOST - NOW])
+@pytest.mark.parametrize("transition", [Transition.PARKED, Transition.COMPLETED])
+def test_an_event_from_the_future_delays_nothing_and_every_store_holds_its_end(
+    transition: Transition, ahead: int
+) -> None:
+    """The clock of a power worker may be ahead; a time after the year 2262 would end the worker."""
+    cause = Cause("network", "away") if transition is Transition.PARKED else None
+    now_ = event(transition, command(generation=MOMENT + 1), cause=cause, time=NOW)
+    nothing = SlurmUpdate(UpdateKind.NOTHING, "node1", "")
+    future = replace(now_, time=NOW + ahead)
+    memory = after_event(future, nothing, OUT, SETTINGS, NOW)
+    assert memory == after_event(now_, nothing, OUT, SETTINGS, NOW)
+    assert memory is not None
+    assert memory.due_at <= MOST
 
 
 def test_node_that_was_given_back_stays_in_service_and_its_failure_counts() -> None:

@@ -52,13 +52,18 @@ def after_event(
     if update.kind.fails_boot:
         return _failed(event, update, known, settings, now)
     if waits_for_cloud(event):
-        return _waiting(event, known, settings)
+        return _waiting(event, known, settings, now)
     completed = event.kind is Kind.RESUME and event.transition is Transition.COMPLETED
     if known is None or not completed:
         return None
     # slurmd may still fail to register in time, and that would be one more failure in a row
-    due_at = event.time + int(2 * settings.resume_timeout * _NS)
+    due_at = _happened(event, now) + int(2 * settings.resume_timeout * _NS)
     return replace(known, generation=event.generation, due=Due.FORGET, due_at=due_at)
+
+
+def _happened(event: RequestEvent, now: int) -> int:
+    """When an event happened; the clock of its sender may be ahead of ours."""
+    return min(event.time, now)
 
 
 def _failed(
@@ -89,13 +94,15 @@ def _failed(
     )
 
 
-def _waiting(event: RequestEvent, known: NodeMemory | None, settings: SlurmSettings) -> NodeMemory:
+def _waiting(
+    event: RequestEvent, known: NodeMemory | None, settings: SlurmSettings, now: int
+) -> NodeMemory:
     return NodeMemory(
         node=event.node,
         generation=event.generation,
         failures=known.failures if known else 0,
         due=Due.GIVE_BACK,
-        due_at=event.time + int(settings.give_back_after * _NS),
+        due_at=_happened(event, now) + int(settings.give_back_after * _NS),
         error=event.cause.error if event.cause else "",
         reason=reason(event.cause),
         jobs=tuple(sorted(job.job_id for job in event.jobs)),
