@@ -4,8 +4,10 @@ A source that gives no answer is only named: an operator must be able to read a 
 other parts of the installation do not work.
 """
 
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 
 from ops.cli.errors import STORE_ERRORS
 from ops.cli.session import Session
@@ -35,18 +37,22 @@ def look_up_context(
     if command is None:
         return LetterContext()
     unavailable: list[str] = []
-    store = _stored_nodes(session, unavailable).get(command.node)
+    settings = session.settings
+    known = LetterContext(
+        configured=command.node in settings.nodes,
+        dry_run=settings.is_dry(command.node),
+        ahead=command.generation - time.time_ns() - int(settings.power.clock_ahead * 1e9),
+        store=_stored_nodes(session, unavailable).get(command.node),
+    )
     if not whole:
-        configured = command.node in session.settings.nodes
-        return LetterContext(configured, store=store, unavailable=tuple(unavailable))
+        return replace(known, unavailable=tuple(unavailable))
     slurm, jobs = _slurm(session, command, unavailable)
-    return LetterContext(
-        configured=command.node in session.settings.nodes,
-        store=store,
+    return replace(
+        known,
         timeline=_timeline(session, command, unavailable),
         slurm=slurm,
         jobs=jobs,
-        cloud=_cloud(session, command, store, unavailable),
+        cloud=_cloud(session, command, known.store, unavailable),
         unavailable=tuple(unavailable),
     )
 

@@ -33,6 +33,8 @@ class LetterContext:
 
     Attributes:
         configured: whether a group of lamplighter.toml has the node.
+        dry_run: whether that group is in a dry run.
+        ahead: for how long the request's stamp is refused, because it is ahead of time; ns.
         store: the node in the state store; also None if the node never had a request.
         timeline: the steps of the request, from the audit log; empty if the log has none.
         jobs: the waiting jobs that Slurm still knows, by id.
@@ -41,6 +43,8 @@ class LetterContext:
     """
 
     configured: bool = True
+    dry_run: bool = False
+    ahead: int = 0
     store: NodeStatus | None = None
     timeline: tuple[TimelineStep, ...] = ()
     slurm: NodeState | None = None
@@ -100,13 +104,8 @@ def replay_effect(command: PowerCommand | None, context: LetterContext) -> str:
             f"stale: a newer request wants {node} {store.desired}; a replay ends as superseded. "
             "End it: lamplighter dead-letters discard --stale"
         )
-    if not context.configured:
-        return (
-            f"fails again: {node} cannot {_GOALS[command.desired]}, because no group of "
-            "lamplighter.toml has it; add it first, or discard this"
-        )
-    if store is not None and store.held is not None:
-        return f"waits: {node} is on hold ({store.held}); first run lamplighter release {node}"
+    if (obstacle := _obstacle(command, context)) is not None:
+        return obstacle
     if store is not None and _is_newer(store, command):
         return f"completes with a newer request that also wants {node} {store.desired}"
     if (contrary := _contrary_to_slurm(command, context.slurm)) is not None:
@@ -114,6 +113,30 @@ def replay_effect(command: PowerCommand | None, context: LetterContext) -> str:
     if store is not None and _is_reached(command.desired, store.observed):
         return f"changes nothing: {node} was last seen {store.observed}; you may discard this"
     return goal if store is None else f"{goal}; there is no newer request"
+
+
+def _obstacle(command: PowerCommand, context: LetterContext) -> str | None:
+    """What keeps every replay from acting on the node, and the remedy; None if nothing does."""
+    node = command.node
+    if not context.configured:
+        return (
+            f"fails again: {node} cannot {_GOALS[command.desired]}, because no group of "
+            "lamplighter.toml has it; add it first, or discard this"
+        )
+    if context.ahead > 0:
+        return (
+            f"fails again: its stamp is {duration(context.ahead)} too far ahead of time. Correct the clock of "
+            f"{command.origin}, run lamplighter clock reset, then replay with --restamp"
+        )
+    if context.store is not None and context.store.held is not None:
+        held = context.store.held
+        return f"waits: {node} is on hold ({held}); first run lamplighter release {node}"
+    if context.dry_run:
+        return (
+            f"changes nothing in the cloud, and ends the request: the group of {node} is in a dry run. First "
+            "remove dry_run from lamplighter.toml"
+        )
+    return None
 
 
 def _contrary_to_slurm(command: PowerCommand, slurm: NodeState | None) -> str | None:

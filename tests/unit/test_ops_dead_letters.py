@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ops.cli.progress import portions
+from ops.cli.session import Session
+from ops.dead_letters.context import look_up_context
 from ops.dead_letters.describe import LetterContext, description, is_stale, replay_effect
 from ops.dead_letters.groups import grouped
 from ops.dead_letters.select import LetterFilter, Places, key
@@ -22,6 +25,8 @@ from workers.dead_letters.letter import Undelivered, letter_from
 from workers.slurm.nodes import JobState, NodeState
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from schemas.commands import PowerCommand
     from workers.dead_letters.letter import Letter
 
@@ -120,6 +125,17 @@ IN_USE = NodeState("node1", "ALLOCATED", frozenset({"CLOUD"}))
         ),
         (
             UP,
+            LetterContext(ahead=90 * 10**9, store=stored("up", MOMENT)),
+            "fails again: its stamp is 1 min 30 s too far ahead of time. Correct the clock of contro",
+        ),
+        (UP, LetterContext(ahead=-1), "node1 will be brought up"),
+        (
+            UP,
+            LetterContext(dry_run=True, store=stored("up", MOMENT)),
+            "changes nothing in the cloud, and ends the request: the group of node1 is in a dry run.",
+        ),
+        (
+            UP,
             LetterContext(slurm=OFF),
             "not wanted any more: node1 is powered down in Slurm, no job",
         ),
@@ -155,6 +171,18 @@ def test_the_advice_is_true_for_the_nodes_present_state(
     request_: PowerCommand, context: LetterContext, text: str
 ) -> None:
     assert replay_effect(request_, context).startswith(text)
+
+
+def test_the_advice_knows_a_dry_run_and_what_is_too_far_ahead_of_time(tmp_path: Path) -> None:
+    config = tmp_path / "lamplighter.toml"
+    store = f'url = "sqlite:///{tmp_path}/state.db"'
+    broker = 'url = "amqp://127.0.0.1/v"'
+    config.write_text(f'cluster = "test"\ndry_run = true\n[broker]\n{broker}\n[store]\n{store}\n')
+    config.chmod(0o600)
+    session, late = Session(config), command(generation=time.time_ns() + 3600 * 10**9)
+    assert look_up_context(session, command(), whole=False).dry_run
+    assert look_up_context(session, command(), whole=False).ahead < 0
+    assert 0 < look_up_context(session, late, whole=False).ahead < 3600 * 10**9
 
 
 def test_a_description_shows_slurm_the_cloud_and_jobs_that_slurm_no_longer_knows() -> None:
