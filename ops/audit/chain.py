@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from ops.cli.options import json_option
 from ops.cli.progress import with_progress
 from ops.cli.session import Session, pass_session
-from ops.cli.terminal import print_json, print_line
+from ops.cli.terminal import print_json, print_line, warn
 from producers.disk import may_exist
 from workers.audit.chain import Chain, ChainProblem
 from workers.audit.heads import export_head, read_lines, sign_head, stored_heads
@@ -101,8 +101,11 @@ def heads(session: Session, *, sign: bool) -> None:
         if head is not None:
             export_head(settings.audit.heads_file, head)
     with session.reading("audit") as connection:
-        for line in stored_heads(connection):
-            click.echo(line)
+        lines = list(stored_heads(connection))
+    for line in lines:
+        click.echo(line)
+    if not lines:
+        warn("no head is signed yet; --sign signs one if there are records")
 
 
 def trusted_keys(session: Session, keys: Keys) -> Trusted:

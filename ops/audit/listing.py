@@ -54,9 +54,12 @@ def tail(session: Session, /, *, follow: bool, lines: int, as_json: bool, **opti
     with session.reading("audit") as connection:
         wanted = filter_of(connection, **options)
         seen = last_seq(connection)
-        shown = find(connection, replace(wanted, limit=lines)) if lines else []
+        found = find(connection, replace(wanted, limit=lines)) if lines else []
         # events recorded after last_seq are printed below
-        _print_lines(session, [x for x in shown if x.seq <= seen], as_json=as_json)
+        shown = [x for x in found if x.seq <= seen]
+        if not shown and lines and not as_json:
+            print_line("no events yet" if follow else "no events")
+        _print_lines(session, shown, as_json=as_json)
         while follow:
             connection.rollback()  # otherwise PostgreSQL keeps showing the old snapshot
             last = last_seq(connection)

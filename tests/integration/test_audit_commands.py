@@ -317,4 +317,5 @@ def test_an_empty_list_says_so(site: Installation) -> None:
     assert output(site, "list", *since) == "no events\n"
     assert output(site, "failures", *since) == "no failures\n"
     assert output(site, "slowest", *since) == "no boots\n"
-    assert output(site, "list", "--json", *since) == ""
+    assert output(site, "tail", *since) == "no events\n"
+    assert output(site, "list", "--json", *since) == output(site, "tail", "--json", *since) == ""

@@ -124,3 +124,11 @@ def test_a_report_reads_what_sacct_says_in_any_encoding_and_asks_for_no_more(
     done = CliRunner().invoke(cli, ["--config", str(with_empty_audit(tmp_path)), *words])
     assert done.exit_code == 0, done.exception
     assert "--sacct" not in done.output
+
+
+def test_an_audit_log_without_heads_says_so(tmp_path: Path) -> None:
+    """On standard error: what is printed is kept elsewhere."""
+    argv = ["--config", str(with_empty_audit(tmp_path)), "audit", "heads"]
+    done = CliRunner().invoke(cli, argv)
+    assert (done.exit_code, done.stdout) == (0, "")
+    assert "no head is signed yet" in done.stderr
