@@ -25,9 +25,20 @@ _SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 604800}
 _NS = 1_000_000_000
 _LONGEST_NAME = 255
 
-reason_option = click.option("--reason", help="Reason; recorded in the audit log.")
+# Every table of nodes shows the reason of a hold.
+LONGEST_REASON = 500
+
+
+def reason(text: str) -> str:
+    """Read why something is done; an empty variable of a shell is no reason."""
+    if not 1 <= len(found := text.strip()) <= LONGEST_REASON:
+        raise click.BadParameter(f"write why, in 1 to {LONGEST_REASON} characters")
+    return found
+
+
+reason_option = click.option("--reason", type=reason, help="Reason; recorded in the audit log.")
 required_reason_option = click.option(
-    "--reason", required=True, help="Reason; recorded in the audit log."
+    "--reason", required=True, type=reason, help="Reason; recorded in the audit log."
 )
 yes_option = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 

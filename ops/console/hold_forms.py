@@ -4,11 +4,10 @@ from collections.abc import Mapping
 
 import click
 
+from ops.cli.options import LONGEST_REASON
 from ops.cli.session import Session
 from ops.nodes.holds import lift_holds, place_holds, resolve_held
 from ops.nodes.submit import resolve_nodes
-
-_LONGEST_REASON = 500
 
 
 class HoldForms:
@@ -34,7 +33,7 @@ class HoldForms:
             if not lift_holds(self._session, chosen, by):
                 raise ValueError("None of these nodes is on hold.")
         elif fields.get("do") == "hold":
-            reason = fields.get("reason", "")[:_LONGEST_REASON]
+            reason = fields.get("reason", "")[:LONGEST_REASON]
             if not reason:
                 raise ValueError("A hold needs a reason; it is shown wherever the nodes are shown.")
             place_holds(self._session, chosen, reason, by)

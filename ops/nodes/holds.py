@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 import click
 import hostlist
 
+from ops.cli import options
 from ops.cli.errors import EXIT_FOUND
 from ops.cli.session import Session, operator, pass_session
 from ops.cli.terminal import Columns, duration, print_line, print_rows, warn
@@ -17,7 +18,12 @@ from workers.store.holds import Hold, all_holds, lift, place
 
 @click.command
 @click.argument("nodes", metavar="GROUP|HOSTLIST")
-@click.option("--reason", required=True, help="Reason; shown wherever the nodes are shown.")
+@click.option(
+    "--reason",
+    required=True,
+    type=options.reason,
+    help="Reason; shown wherever the nodes are shown.",
+)
 @pass_session
 def hold(session: Session, nodes: str, reason: str) -> None:
     """Exclude nodes from all actions, for example during maintenance.

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ops.cli.main import cli
-from ops.cli.options import confirm, count, job_id, length, when
+from ops.cli.options import confirm, count, job_id, length, reason, when
 from schemas.numbers import MOST, whole_number
 from workers.store.database import open_store
 
@@ -65,6 +65,22 @@ def test_a_time_that_no_store_can_hold_is_refused_with_the_years(text: str) -> N
 def test_every_time_is_one_that_stores_hold_or_is_refused(text: str) -> None:
     with contextlib.suppress(click.BadParameter):
         assert 0 <= when(text) <= MOST
+
+
+@pytest.mark.parametrize("text", ["", " ", "\t\n", "x" * 501])
+def test_a_reason_says_something_and_fits_into_a_table(text: str) -> None:
+    """An empty variable of a shell is no reason."""
+    with pytest.raises(click.BadParameter, match="write why, in 1 to 500 characters"):
+        reason(text)
+    assert reason(" odd disk ") == "odd disk"
+
+
+def test_every_reason_on_the_command_line_is_read_so() -> None:
+    words = Path(__file__).parents[2].joinpath("ops").rglob("*.py")
+    options = [text for file in words for text in file.read_text().split("click.option(")[1:]]
+    found = [text[:200] for text in options if '"--reason"' in text[:30]]
+    assert len(found) >= 3
+    assert all("reason," in text.partition("type=")[2][:20] for text in found)
 
 
 @pytest.mark.parametrize("piped", ["", "y\n", "yes\n", "n\n"])
