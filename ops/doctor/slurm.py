@@ -21,6 +21,7 @@ from producers.hosts import expand
 from schemas.errors import MalformedMessageError
 from schemas.numbers import whole_number
 from workers.config.settings import Settings
+from workers.slurm.power_saving import exceptions_of
 
 _PROGRAMS = {
     "ResumeProgram": "lamplighter-resume",
@@ -175,8 +176,7 @@ def _exceptions(
     config: Mapping[str, str], settings: Settings, kept: Collection[str]
 ) -> Iterator[Finding]:
     text = config.get("SuspendExcNodes", "")
-    # of node[1-9]:3, any 3 idle nodes stay on, not these
-    items = [one for one in re.findall(r"(?:[^,\[\]]|\[[^\[\]]*\])+", text) if ":" not in one]
+    _, items = exceptions_of(text)
     try:
         excepted = set(expand(",".join(items))) if items else set()
     except MalformedMessageError as error:

@@ -1,6 +1,5 @@
 """The lines to include into slurm.conf, and what it says already and differently. Pure."""
 
-import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +17,7 @@ from ops.install.slurm_conf import SlurmConf
 from ops.install.slurm_rules import rules
 from producers.hosts import expand
 from schemas.errors import MalformedMessageError
-
-_ITEM = re.compile(r"(?:[^,\[\]]|\[[^\[\]]*\])+")
+from workers.slurm.power_saving import exceptions_of
 
 
 def slurm_lines(site: Site) -> tuple[str, list[str]]:
@@ -117,23 +115,19 @@ def _instead(slurm: SlurmConf, key: str, present: str, wanted: str) -> str | Non
 
 @dataclass(frozen=True, slots=True)
 class _Excepted:
-    """SuspendExcNodes: its nodes, and the sets of which Slurm keeps a number on; None if unreadable.
-
-    slurm.conf(5): nodes before a number belong to its set.
-    """
+    """SuspendExcNodes: its nodes, and the sets of which Slurm keeps a number on; None if unreadable."""
 
     nodes: frozenset[str] | None
     counted: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, text: str) -> "_Excepted":
-        items = _ITEM.findall(text)
-        last = max((at for at, item in enumerate(items, 1) if ":" in item), default=0)
+        counted, items = exceptions_of(text)
         try:
-            nodes = frozenset(expand(",".join(items[last:]))) if items[last:] else frozenset()
+            nodes = frozenset(expand(",".join(items))) if items else frozenset()
         except MalformedMessageError:
-            return cls(None, tuple(items[:last]))
-        return cls(nodes, tuple(items[:last]))
+            return cls(None, tuple(counted))
+        return cls(nodes, tuple(counted))
 
 
 def _exemptions(site: Site) -> Iterator[_Change]:

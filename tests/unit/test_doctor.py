@@ -145,6 +145,7 @@ SLURM = [
     ({"MinJobAge": "2 sec"}, "min_job_age", "MinJobAge"),
     ({"SuspendExcNodes": "node[2-4]"}, "suspend_exc_nodes", "exempts 3"),
     ({"SuspendExcNodes": "node[1-9]:3,node[2-3]"}, "suspend_exc_nodes", "exempts 2"),
+    ({"SuspendExcNodes": "node1,node[5-9]:3,node[2-3]"}, "suspend_exc_nodes", "exempts 2"),
     ({"SuspendExcNodes": "node[2-NB_NODES]"}, "suspend_exc_nodes", "NB_NODES"),
     (
         {"SlurmctldParameters": "cloud_dns,idle_on_node_suspend"},

@@ -187,7 +187,7 @@ def test_power_saving_is_read_from_the_configuration() -> None:
     output = (
         "Configuration data as of 2026-11-28T17:50:06\n"
         "ResumeTimeout           = 60 sec\n"
-        "SuspendExcNodes         = login[1-2],node[1-9]:2\n"
+        "SuspendExcNodes         = node[1-9]:2,login[1-2]\n"
         "SuspendExcParts         = static,debug\n"
         "SuspendTime             = INFINITE\n"
         "SuspendTimeout          = 5 sec\n"
@@ -201,6 +201,25 @@ def test_power_saving_is_read_from_the_configuration() -> None:
     longer = output.replace("INFINITE", "600 sec").replace("static,debug", "(null)")
     assert power_saving_from(longer, "", dict) == PowerSaving(60, 5, 600, excluded[:2])
     assert power_saving_from("ResumeTimeout = 60 sec\n", "", dict) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "excluded"),
+    [
+        ("nid[10-20]:4,nid[60-61]", ("nid60", "nid61")),
+        ("nid[1-3],nid[10-20]:4", ()),
+        ("nid1:1,nid2,nid[3-4]:1,nid5,nid6", ("nid5", "nid6")),
+        ("nid1,nid2", ("nid1", "nid2")),
+    ],
+)
+def test_nodes_before_a_number_are_not_excluded_themselves(
+    text: str, excluded: tuple[str, ...]
+) -> None:
+    """slurm.conf(5), SuspendExcNodes: only a list after the last number has none."""
+    times = "ResumeTimeout = 60 sec\nSuspendTimeout = 5 sec\n"
+    found = power_saving_from(f"{times}SuspendExcNodes = {text}", "", dict)
+    assert found is not None
+    assert found.excluded == excluded
 
 
 @pytest.mark.parametrize(

@@ -71,9 +71,20 @@ def _seconds(text: str) -> int | None:
     return whole_number(text.removesuffix(" sec"), most=LONGEST_TIME)
 
 
+def exceptions_of(text: str) -> tuple[list[str], list[str]]:
+    """The items of SuspendExcNodes: of sets of which any so many idle nodes stay on, and of all others.
+
+    slurm.conf(5): the set of a number begins after the number before, so `node1,node[5-9]:3` is one set.
+    Slurm never powers down the others.
+    """
+    items = _ITEM.findall(text)
+    last = max((at for at, item in enumerate(items, 1) if ":" in item), default=0)
+    return items[:last], items[last:]
+
+
 def _excluded_nodes(text: str) -> list[str]:
-    """The nodes that Slurm never powers down; of `node[1-9]:3` it excludes any 3 idle ones, not these."""
-    items = [item for item in _ITEM.findall(text) if ":" not in item]
+    """The nodes that Slurm never powers down."""
+    _, items = exceptions_of(text)
     try:
         return expand(",".join(items)) if items and text != _UNSET else []
     except MalformedMessageError:
