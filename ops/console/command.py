@@ -39,7 +39,7 @@ from ops.console.request_guard import host_names
 from producers.disk import unusable
 from producers.settings import ConfigError
 from schemas.roles import Role
-from workers.process.files import append_whole
+from workers.process.files import append_line
 from workers.process.logs import configure_logs
 from workers.process.metrics_endpoint import serve_metrics
 
@@ -73,14 +73,11 @@ def operator(session: Session, name: str) -> None:
     if not is_new:
         read_operators(path)  # raises if the console would not accept the file
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             if is_new and os.geteuid() == 0:
                 give_to_console(session, descriptor)
-            size = os.fstat(descriptor).st_size
-            # an editor may have left the last line without its end
-            begin = "" if not size or os.pread(descriptor, 1, size - 1) == b"\n" else "\n"
-            append_whole(descriptor, f"{begin}{name} sha256:{digest(token)}\n".encode())
+            append_line(path, descriptor, f"{name} sha256:{digest(token)}")
         finally:
             os.close(descriptor)
     except OSError as error:

@@ -463,3 +463,18 @@ def test_operators_that_root_adds_can_log_in_to_a_console_of_another_user(run_di
     for path in run_dir.glob("*operators*"):
         assert (path.stat().st_uid, path.stat().st_mode & 0o777) == (65_534, 0o600), path
     assert sorted(read_operators(run_dir / "operators").values()) == ["anna", "bert"]
+
+
+def test_an_operator_is_added_below_a_line_that_an_editor_left_without_end(run_dir: Path) -> None:
+    """Both names would be one wrong line otherwise: nobody could log in."""
+    config, operators = run_dir / "lamplighter.toml", run_dir / "operators"
+    config.write_text(
+        'cluster = "c"\n[broker]\nurl = "amqp://127.0.0.1/v"\n'
+        '[console]\noperators_file = "operators"\n'
+    )
+    operators.write_text(f"anna sha256:{digest('a')}")
+    operators.chmod(0o600)
+    words = ["--config", str(config), "console", "operator", "bert"]
+    result = CliRunner().invoke(cli, words, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    assert sorted(read_operators(operators).values()) == ["anna", "bert"]

@@ -27,7 +27,7 @@ from producers.privacy import keep_private
 from producers.settings import ConfigError, hook_settings, read_toml
 from producers.trust import UntrustedFileError, read_trusted, resolved
 from schemas.roles import Role
-from workers.audit.heads import Head, export_head
+from workers.audit.heads import Head, export_head, read_lines
 from workers.audit.signing import load_signer, load_trusted
 from workers.clouds import client
 from workers.clouds.actions import CREATE
@@ -322,6 +322,18 @@ def test_a_file_that_others_control_or_that_never_ends_is_refused(
     with pytest.raises((ConfigError, SourceError, BadTemplateError)) as refused:
         (PLAIN | SECRET)[name](path)
     assert refused.match(f"{re.escape(str(path))}|{re.escape(str(path.parent))}/users/")
+
+
+def test_a_head_begins_below_a_line_that_a_killed_writer_has_left(tmp_path: Path) -> None:
+    """Both lines would be unreadable otherwise, and the log would seem altered."""
+    path, heads = tmp_path / "heads", [Head(n, "ab", "now", {"seq": n}) for n in (1, 2, 3)]
+    export_head(path, heads[0])
+    with path.open("a") as file:
+        file.write('{"seq": 17')
+    for head in heads[1:]:
+        export_head(path, head)
+    lines = list(read_lines(path))
+    assert lines == [heads[0].to_json(), '{"seq": 17', *(head.to_json() for head in heads[1:])]
 
 
 def test_a_pipe_that_nobody_reads_holds_up_no_worker_that_writes(tmp_path: Path) -> None:

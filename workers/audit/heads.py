@@ -20,7 +20,7 @@ from schemas.envelope import rfc3339
 from schemas.errors import MalformedMessageError
 from workers.audit.log import last_record
 from workers.audit.signing import Signer
-from workers.process.files import append_whole
+from workers.process.files import append_line
 from workers.store.database import insert
 from workers.store.tables import audit_heads
 
@@ -96,7 +96,7 @@ def export_head(path: Path, head: Head) -> None:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC
         descriptor = os.open(path, flags, 0o644)
         try:
-            append_whole(descriptor, f"{head.to_json()}\n".encode())
+            append_line(path, descriptor, head.to_json())
         finally:
             os.close(descriptor)
     except OSError as error:

@@ -34,16 +34,25 @@ def replace_file(path: Path, content: bytes, owner: tuple[int, int] | None = Non
         name.rename(path)
 
 
-def append_whole(descriptor: int, content: bytes) -> None:
-    """Append to an open file and sync it: all of it, or nothing if the disk is full.
+def append_line(path: Path, descriptor: int, line: str) -> None:
+    """Append a line to a file that is open for appending, and sync it: all of it, or nothing.
+
+    If its last line has no end (by an editor, or by a writer that was killed), the new line begins
+    below it. `path` is where it is.
 
     Raises:
         OSError: it cannot be written.
     """
-    size = os.fstat(descriptor).st_size
-    if os.write(descriptor, content) < len(content):
+    size = os.fstat(descriptor).st_size  # 0 for what is no file
+    data = f"{line}\n".encode()
+    if size:
+        # one that this user may write and not read is taken for whole
+        with suppress(PermissionError), path.open("rb") as file:
+            file.seek(size - 1)
+            data = data if file.read(1) == b"\n" else b"\n" + data
+    if os.write(descriptor, data) < len(data):
         os.ftruncate(descriptor, size)
-        raise OSError(ENOSPC, os.strerror(ENOSPC))
+        raise OSError(ENOSPC, os.strerror(ENOSPC), str(path))
     os.fsync(descriptor)
 
 
