@@ -11,6 +11,7 @@ _SECRET = re.compile(
     re.IGNORECASE,
 )
 _ODD = re.compile(r"[\\\s\x00-\x20\x7f]")
+_NO_URL = "is not a URL: correct its host or its port"
 _PLAIN = {"amqp": "amqps", "http": "https"}
 
 
@@ -32,8 +33,8 @@ def address_problem(url: str, *, insecure: bool, instead: str, user: bool = Fals
         parts = split_url(url)
         host = parts.hostname
         name, password = parts.username, parts.password
-    except ValueError:  # its text can quote a part of the password, read as a port
-        return "is not a URL"
+    except ValueError:
+        return _NO_URL
     if not host:
         return "names no host: write it after ://"
     if password is not None or (name and not user) or has_secret_field(parts.query):
@@ -48,15 +49,18 @@ def split_url(url: str) -> SplitResult:
     r"""The parts of a URL.
 
     Raises:
-        ValueError: it is none; or libraries disagree on its host, as on that of http://a\@b.
+        ValueError: it is none; or libraries disagree on its host, as on that of http://a\@b. The text quotes
+            nothing of it.
     """
     if _ODD.search(url):
         raise ValueError("url may hold neither spaces nor backslashes")
-    parts = urlsplit(url)
     try:
-        _ = parts.port
-    except ValueError:  # its text quotes what may be a part of a password
-        raise ValueError("url must have a port from 0 to 65535, or none") from None
+        parts = urlsplit(url)
+        has_port = parts.port != 0
+    except ValueError:  # its text can quote a part of a password, read as a port
+        has_port = False
+    if not has_port:
+        raise ValueError(f"url {_NO_URL}")
     return parts
 
 

@@ -267,7 +267,7 @@ GROUP: tuple[str | int, ...] = ("groups", "g")
         (
             ("notify", "webhook"),
             [{"name": "n", "url": "https://h:swordfish/p", "events": ["failed"]}],
-            "notify.webhook[1]: url must have a port from 0 to 65535, or none",
+            "notify.webhook[1]: url is not a URL: correct its host or its port",
         ),
         ((*GROUP, "ip_version"), 5, "ip_version: must be one of 4, 6, not 5"),
         *(
@@ -321,6 +321,27 @@ def test_a_file_with_two_uses_is_refused_with_both(
 def test_state_and_audit_log_may_share_a_file(folder: Path) -> None:
     store = {"url": "sqlite:///l.db", "audit_url": "sqlite:///l.db"}
     assert isinstance(outcome(document({**WHOLE, "store": store}), folder), Settings)
+
+
+@pytest.mark.parametrize("port", ["99999", "0", "-1", "80a", "\u0663", "s3cr3t/x@h"])
+@pytest.mark.parametrize(
+    "place",
+    [
+        ("clouds", "c", "auth_url"),
+        ("broker", "management_url"),
+        ("notify", "webhook", 0, "url"),
+    ],
+    ids=str,
+)
+def test_an_address_without_a_usable_port_is_refused_when_it_is_read(
+    folder: Path, place: tuple[str | int, ...], port: str
+) -> None:
+    """At each call it would be an outage of the service. What looks like a port can be a password."""
+    found = outcome(document(replaced(WHOLE, place, f"https://x:{port}/v3")), folder)
+    assert isinstance(found, str)
+    assert found.startswith(str(place[0]))
+    assert "is not a URL: correct its host or its port" in found
+    assert "s3cr3t" not in found
 
 
 def placed(value: Any, place: tuple[str | int, ...], new: object) -> Any:  # noqa: ANN401 - any TOML
