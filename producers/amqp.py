@@ -125,20 +125,30 @@ def _tls(broker: BrokerSettings) -> ssl.SSLContext | None:
         raise ConfigError(
             f"broker.ca_file: {broker.ca_file}: {error.strerror}; name a file of PEM certificates"
         ) from None
-    if broker.certificate is not None:
-        field, certificate, key = broker.certificate
-        try:
-            read_guarded(key, stat.S_IRWXO)
-            # with an empty pass phrase, no terminal is asked for one
-            context.load_cert_chain(resolved(certificate), resolved(key), "")
-        except UntrustedFileError as error:
-            raise ConfigError(f"{field}: {error}") from None
-        except OSError as error:
-            raise ConfigError(
-                f"{field}: {certificate} and {shown_file(key)}: {error.strerror}; put our certificate and its key"
-                " there as PEM without a pass phrase, readable for this user alone"
-            ) from None
+    load_certificate(context, broker)
     return context
+
+
+def load_certificate(context: ssl.SSLContext, broker: BrokerSettings) -> None:
+    """Let a context show our own certificate, if there is one.
+
+    Raises:
+        ConfigError: certificate or key cannot be used, or others may read the key.
+    """
+    if broker.certificate is None:
+        return
+    field, certificate, key = broker.certificate
+    try:
+        read_guarded(key, stat.S_IRWXO)
+        # with an empty pass phrase, no terminal is asked for one
+        context.load_cert_chain(resolved(certificate), resolved(key), "")
+    except UntrustedFileError as error:
+        raise ConfigError(f"{field}: {error}") from None
+    except OSError as error:
+        raise ConfigError(
+            f"{field}: {certificate} and {shown_file(key)}: {error.strerror}; put our certificate and its key"
+            " there as PEM without a pass phrase, readable for this user alone"
+        ) from None
 
 
 def root_error(error: BaseException) -> BaseException:

@@ -1,5 +1,6 @@
 """RabbitMQ's management API: what AMQP cannot read or change."""
 
+import ssl
 from collections.abc import Sequence
 from typing import Any, Self
 from urllib.parse import quote, unquote, urlsplit
@@ -7,6 +8,7 @@ from urllib.parse import quote, unquote, urlsplit
 import requests
 
 from ops.site.held import Held, HeldNode
+from producers.amqp import load_certificate
 from producers.broker_settings import BrokerSettings
 from producers.reasons import connection_reason
 from producers.trust import is_there, resolved
@@ -27,6 +29,9 @@ class ManagementApi:
         broker: of the process, whose user logs in.
         urls: roots of the API, one for each node of the broker; the first that answers is used.
         login: the name and password of another user, or None.
+
+    Raises:
+        ConfigError: our certificate or its key cannot be used.
     """
 
     def __init__(
@@ -44,6 +49,8 @@ class ManagementApi:
         _, certificate, key = broker.certificate or (None, None, None)
         # an administrator may have a password only
         if certificate is not None and key is not None and (login is None or is_there(certificate)):
+            # requests would ask the terminal for a pass phrase
+            load_certificate(ssl.create_default_context(), broker)
             self._session.cert = (str(resolved(certificate)), str(resolved(key)))
 
     def __enter__(self) -> Self:

@@ -9,6 +9,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from pika import URLParameters
 
+from ops.site.management import ManagementApi
 from producers.amqp import ConnectionParameters
 from producers.broker_settings import BrokerSettings
 from producers.settings import ConfigError
@@ -74,3 +75,5 @@ def test_a_key_that_is_not_plain_pem_is_refused_by_name_and_no_terminal_is_asked
     words = r"^broker\.cert_file: .*receiver\.pem and .*key: .* as PEM without a pass phrase"
     with pytest.raises(ConfigError, match=words):
         ConnectionParameters(broker, "test").addresses()
+    with pytest.raises(ConfigError, match=words):
+        ManagementApi(broker, ["https://127.0.0.1:1"])

@@ -14,6 +14,7 @@ from ops.console.auth import Authenticator
 from ops.console.operators import digest, read_operators
 from ops.site.management import ManagementApi
 from producers.settings import ConfigError
+from tests.testbed.certificates import certificate
 from tests.testbed.receiver import Receiver
 from workers.audit.signing import load_signer
 from workers.config.settings import Settings, load
@@ -104,8 +105,8 @@ def credentials(
     signing = base64.b64encode(b"s" * 32).decode()
     for name, content in {
         "secret": SECRET.encode() + b"\n",
-        "cert": b"a certificate",
-        "key": b"its key",
+        "cert": (pem := certificate(tmp_path).read_bytes()),
+        "key": pem,
         "audit.key": key,
         "token.key": new_key(),
         "address": b"unused",
