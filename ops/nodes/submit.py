@@ -8,7 +8,7 @@ import click
 import hostlist
 
 from ops.cli.session import Session, operator
-from ops.cli.terminal import warn
+from ops.cli.terminal import cut, warn
 from producers import clock, hook
 from producers.call import HookCall, commands, expand
 from producers.disk import user_name
@@ -109,14 +109,20 @@ def check_hook_directories(settings: HookSettings) -> None:
 
 
 def resolve_nodes(session: Session, text: str, also: Collection[str] = ()) -> list[str]:
-    """The nodes of a group name or of a hostlist expression; a group takes precedence.
+    """The nodes of a group name or of a hostlist expression.
 
     Raises:
-        click.BadParameter: the text is neither, or a node is neither in any group nor in `also`.
+        click.BadParameter: the text is neither, or both; or a node is neither in any group nor in `also`.
     """
     settings = session.settings
     if text in settings.groups:
-        return [node for node, group in settings.nodes.items() if group == text]
+        members = [node for node, group in settings.nodes.items() if group == text]
+        if text in settings.nodes and members != [text]:
+            raise click.BadParameter(
+                f"{text} is a group and a node: rename the group in {settings.path}, or write its nodes: "
+                f"{cut(hostlist.collect_hostlist(members))}"
+            )
+        return members
     try:
         named = expand(text)
     except MalformedMessageError as error:

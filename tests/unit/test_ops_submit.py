@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
+import click
 import pytest
 
-from ops.nodes.submit import check_hook_directories
+from ops.nodes.submit import check_hook_directories, resolve_nodes
 from producers.broker_settings import BrokerSettings
 from producers.settings import ConfigError, HookSettings
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from ops.cli.session import Session
 
 SLURM = 64030
 
@@ -51,3 +55,16 @@ def test_other_users_depend_on_the_permissions_of_the_directories(
 ) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: SLURM)
     check_hook_directories(settings)
+
+
+def test_a_name_of_a_group_and_of_another_groups_node_is_refused() -> None:
+    """`suspend node1` would power off a whole group otherwise."""
+    groups = {"node1": "node[2-5]", "login": "login", "all": "node1"}
+    nodes = {**dict.fromkeys(("node2", "node3"), "node1"), "login": "login", "node1": "all"}
+    known = SimpleNamespace(groups=groups, nodes=nodes, path="l.toml")
+    session = cast("Session", SimpleNamespace(settings=known))
+    with pytest.raises(click.BadParameter, match=r"node1 is a group and a node: .*: node\[2-3\]"):
+        resolve_nodes(session, "node1")
+    assert resolve_nodes(session, "login") == ["login"]
+    assert resolve_nodes(session, "all") == ["node1"]
+    assert resolve_nodes(session, "node[2-3]") == ["node2", "node3"]
