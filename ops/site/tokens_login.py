@@ -58,7 +58,7 @@ def _log_in(settings: CloudSettings) -> str | None:
             return None
         code = request_device_code(http, source, endpoint)
         print_line("Open this address in a browser, on any machine, and confirm:")
-        print_line(f"  {code.full_url or code.url}", style="bold")
+        print_line(f"  {code.full_url or code.url}", style="bold", whole=True)  # to be copied
         print_line(f"with the code  {code.user_code}")
         print_line(f"(valid for {duration_of(code.expires_in)})")
         tokens = poll_for_tokens(http, source, code)

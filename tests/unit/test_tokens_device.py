@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 import pytest
 import requests
 
+from ops.site import tokens_login
 from tests.testbed.simcloud import credentials
 from tests.testbed.simcloud.effects import Answer
 from tests.testbed.simcloud.faults import Fault
 from workers.config.logins import RefreshTokenSource
 from workers.tokens.device import DeviceCode, device_endpoint, poll_for_tokens, request_device_code
 from workers.tokens.errors import SourceError, away
+from workers.tokens.oidc import AccessToken, Redeemed
 from workers.tokens.transport import Http
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from tests.testbed.simcloud.handle import SimCloud
+    from workers.config.groups import CloudSettings
 
 GRANTED: Mapping[str, object] = {"access_token": "a", "expires_in": 60, "refresh_token": "r"}
 
@@ -156,3 +160,22 @@ def test_refused_client_is_reported(cloud: SimCloud) -> None:
     with pytest.raises(SourceError, match=r"invalid_client: .*credentials") as caught:
         request_device_code(http, source(cloud.token_endpoint, client_id="nobody"), endpoint)
     assert "client_id" in (caught.value.remedy or "")
+
+
+def test_the_address_to_open_is_printed_whole_on_a_narrow_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With a line end in it, a browser would open its first half."""
+    url = f"https://login.example.org/{'device/' * 20}?user_code=AB-CD"
+    code = DeviceCode("secret-code", "AB-CD", "https://login.example.org", url, 60.0, 1.0)
+    found = Redeemed(AccessToken("a", 60.0), "r", None)
+    for name, answer in (
+        ("device_endpoint", "https://login.example.org/device"),
+        ("request_device_code", code),
+        ("poll_for_tokens", found),
+    ):
+        monkeypatch.setattr(tokens_login, name, lambda *_, answer=answer: answer)
+    monkeypatch.setenv("COLUMNS", "80")
+    settings = SimpleNamespace(source=source("https://login.example.org/token"), insecure=False)
+    assert tokens_login._log_in(cast("CloudSettings", settings)) == "r"
+    assert f"  {url}\n" in capsys.readouterr().out
