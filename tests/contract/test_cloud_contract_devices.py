@@ -51,8 +51,9 @@ def test_a_login_that_a_person_agrees_to_gives_a_refresh_token_for_the_cloud(
 def test_until_then_the_answer_is_to_wait(cloud: Cloud) -> None:
     asked: list[float] = []
     # one question, as the second would come when the code has run out
-    code = replace(begin(cloud), expires_in=1.0)
-    now = iter([0.0, 0.0, 2.0])
+    code = begin(cloud)
+    code = replace(code, expires_in=code.interval + 1)
+    now = iter([0.0, 0.0, code.interval + 2])
     with pytest.raises(SourceError) as caught:
         poll_for_tokens(HTTP, source(cloud), code, sleep=asked.append, clock=lambda: next(now))
     assert (caught.value.error, asked) == ("expired_token", [code.interval])

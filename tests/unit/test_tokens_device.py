@@ -100,6 +100,13 @@ def test_polling_ends_when_the_code_expires() -> None:
     assert (caught.value.error, clock.now) == ("expired_token", 20)
 
 
+def test_no_wait_that_a_provider_asks_for_outlasts_the_code() -> None:
+    clock = Clock()
+    with pytest.raises(SourceError, match="expired"):
+        waited(clock, Scripted(away("busy", retry_after=3600)), expires_in=20.0)
+    assert clock.now == 20
+
+
 @pytest.mark.parametrize("refusal", ["access_denied", "expired_token", "invalid_grant"])
 def test_refusal_ends_polling_with_a_remedy_that_does_not_quote_the_code(refusal: str) -> None:
     with pytest.raises(SourceError, match=refusal) as caught:

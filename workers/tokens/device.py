@@ -104,8 +104,10 @@ def poll_for_tokens(
     form = {"grant_type": _GRANT, "client_id": source.client_id, "device_code": code.code}
     http.secrets.add(code.code)
     interval, deadline = code.interval, clock() + code.expires_in
-    while clock() < deadline:
-        sleep(interval)
+    while (left := deadline - clock()) > 0:
+        sleep(min(interval, left))
+        if interval >= left:
+            break
         try:
             response = http.post(source.token_endpoint, form=form)
         except SourceError as error:
