@@ -84,8 +84,10 @@ def why(session: Session, job: int, *, as_json: bool) -> None:
 
 def _total(job: int, waited: JobWait) -> str:
     longest = waited.longest
+    # a job that was cancelled while it waited leaves no record, unless it belongs to a UWS job
+    how = "waited" if waited.ended else "has no recorded start in the"
     return (
-        f"job {job} {'waited' if waited.ended else 'waits for'} {duration(waited.length)} since "
+        f"job {job} {how} {duration(waited.length)} since "
         f"{waited.since}, {duration(longest.length)} of it {longest.what}"
     )
 

@@ -1,5 +1,6 @@
 """How long a job waited in all: failed boots, cool-down and requeues included. Pure."""
 
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -7,6 +8,7 @@ from ops.history.job_start import UNKNOWN
 from ops.history.request import RequestHistory, WaitSpan
 from schemas.events import Transition
 from schemas.jobs import JobEvent, JobTransition
+from workers.slurm.runs import GONE
 
 # Slurm reports times in whole seconds.
 _SECOND = 1_000_000_000
@@ -20,7 +22,7 @@ class JobWait:
 
     Attributes:
         since: what it is counted from.
-        ended: what ended it; empty while the job waits.
+        ended: what ended it; empty if that is not recorded, because the job waits, or was cancelled.
         spans: what it was spent on, in order; their sum is the whole.
     """
 
@@ -49,34 +51,47 @@ def job_wait(
     It begins with the submission; if that is not recorded, with the first request. Slurm sets the
     submission of a requeued job again, so that the first request may be older. What was before the
     end of an earlier run does not count, nor an earlier job of the same id, which Slurm gives again
-    when its state is lost.
+    when its state is lost. None if it waited for no request: one that was made while the job ran
+    repairs its node.
     """
-    if not requests:
+    runs = list(_runs(events))
+    asked = (one for one in requests if not any(a + _SECOND <= one.asked < b for a, b in runs))
+    waits = sorted(asked, key=lambda one: one.asked)
+    if not waits:
         return None
-    last = max(one.asked for one in requests)
-    runs = [e.time for e in events if e.transition is JobTransition.ENDED and e.time <= last]
-    others = [e.time for e in events if e.transition in _LAST and e.time <= last]
-    cut = max([*runs, *others], default=0)
-    waits = sorted((one for one in requests if one.asked >= cut), key=lambda one: one.asked)
-    submissions = [
-        e.submitted_at for e in events if e.submitted_at > max(others, default=0) - _SECOND
-    ]
+    last = waits[-1].asked
+    over = [e for e in events if e.transition in (*_LAST, JobTransition.ENDED) and e.time <= last]
+    cut = max((event.time for event in over), default=0)
+    waits = [one for one in waits if one.asked >= cut]
+    submissions = [event.submitted_at for event in events if event.submitted_at > cut - _SECOND]
     begin, since = waits[0].asked, "the first request for it"
-    if cut in runs and cut not in others:
-        begin, since = cut, "the end of its last run"
-    elif submissions and min(submissions) <= begin:
+    if submissions and min(submissions) <= begin:
         begin, since = min(submissions), "its submission"
+    elif any(event.time == cut and event.state == GONE for event in over):  # a requeue ended it
+        begin, since = cut, "the end of its last run"
     end, ended = _end(events, last, now)
     return JobWait(begin, end, since, ended, tuple(_spans(waits, begin, end, ended)))
 
 
+def _runs(events: Sequence[JobEvent]) -> Iterable[tuple[int, int]]:
+    """The begin and end of the runs; the last one goes on if its end is not recorded."""
+    begins = sorted({event.started_at for event in events if event.started_at is not None})
+    ends = {e.started_at: e.time for e in events if e.transition is JobTransition.ENDED}
+    for begin in begins:
+        later = (e.time for e in events if e.transition in _LAST and e.time > begin)
+        open_end = min(later, default=sys.maxsize) if begin == begins[-1] else begin
+        yield begin, ends.get(begin, open_end)
+
+
 def _end(events: Iterable[JobEvent], last: int, now: int) -> tuple[int, str]:
-    """When the wait for the last request ended, and how."""
+    """When the wait for the last request ended, and how; now, if that is not recorded."""
     starts = [event.started_at for event in events if event.started_at is not None]
     if after := [start for start in starts if start > last - _SECOND]:
         return min(after), "started"
-    failed = [event.time for event in events if event.transition is JobTransition.FAILED]
-    return (max(failed), "failed") if failed and max(failed) > last else (now, "")
+    for transition, ended in ((JobTransition.FAILED, "failed"), (JobTransition.FINISHED, "ended")):
+        if times := [e.time for e in events if e.transition is transition and e.time > last]:
+            return max(times), ended
+    return now, ""
 
 
 def _spans(waits: Sequence[RequestHistory], begin: int, end: int, ended: str) -> Iterable[WaitSpan]:

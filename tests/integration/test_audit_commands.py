@@ -82,7 +82,7 @@ def test_why_shows_the_waits_of_a_job_by_node(site: Installation) -> None:
     out = output(site, "why", "4711")
     first = out.splitlines()[0]
     # node9, replayed an hour later, is still under way
-    assert "job 4711 waits for " in first
+    assert "job 4711 has no recorded start in the " in first
     assert "since the first request for it" in first
     assert "job 4711 waited for 3 requests; node9" in out
     (seven,) = [line for line in out.splitlines() if line.startswith("node7")]

@@ -38,7 +38,12 @@ def request(node: str, asked: float, ended: float | None, *, fails: bool = False
 
 
 def event(
-    transition: JobTransition, at: int, *, submitted: int = 0, started: int | None = None
+    transition: JobTransition,
+    at: int,
+    *,
+    submitted: int = 0,
+    started: int | None = None,
+    state: str | None = None,
 ) -> JobEvent:
     return JobEvent(
         transition,
@@ -46,6 +51,7 @@ def event(
         7,
         (T0 + submitted) * NS,
         (T0 + at) * NS,
+        state=state,
         started_at=None if started is None else (T0 + started) * NS,
     )
 
@@ -93,12 +99,67 @@ def test_time_before_the_end_of_an_earlier_run_is_no_wait() -> None:
     earlier = [request("node9", -500, -490), *FAILED_THEN_BOOTED]
     events = [
         event(JobTransition.STARTED, -480, submitted=-600, started=-480),
-        event(JobTransition.ENDED, 0, submitted=-600, started=-480),
+        event(JobTransition.ENDED, 0, submitted=-600, started=-480, state="GONE"),
         event(JobTransition.STARTED, 326, submitted=1, started=326),
     ]
     found = job_wait(earlier, events, NOW)
     assert found is not None
-    assert (found.since, found.length) == ("the end of its last run", 326 * NS)
+    assert (found.since, found.length) == ("its submission", 325 * NS)
+    found = job_wait(earlier, events[:2], NOW)
+    assert found is not None
+    assert (found.since, found.ended) == ("the end of its last run", "")
+
+
+def test_a_wait_does_not_begin_with_the_end_of_a_job_that_was_over() -> None:
+    """A number that Slurm gives again, or the replay of a dead letter after the job's end."""
+    day = 86_400
+    requests = [request("node1", 2, 12), request("node2", day + 2, None)]
+    events = [
+        event(JobTransition.STARTED, 20, started=20),
+        event(JobTransition.ENDED, 100, started=20, state="COMPLETED"),
+    ]
+    found = job_wait(requests, events, (T0 + day + 50) * NS)
+    assert found is not None
+    assert (found.since, found.length) == ("the first request for it", 48 * NS)
+    again = event(JobTransition.STARTED, day + 70, submitted=day, started=day + 70)
+    found = job_wait(requests, [*events, again], (T0 + 2 * day) * NS)
+    assert found is not None
+    assert (found.since, found.ended, found.length) == ("its submission", "started", 70 * NS)
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_a_repair_of_a_node_on_which_the_job_runs_is_no_wait(*, ended: bool) -> None:
+    """The resync worker starts a node that died, for the jobs that Slurm shows on it."""
+    requests = [request("node1", 2, 12), request("node1", 100, 110)]
+    events = [event(JobTransition.STARTED, 20, started=20)]
+    if ended:
+        events += [event(JobTransition.ENDED, 200, started=20, state="NODE_FAIL")]
+    found = job_wait(requests, events, NOW)
+    assert found is not None
+    assert (found.since, found.ended, found.length) == ("its submission", "started", 20 * NS)
+    assert job_wait(requests[1:], events, NOW) is None
+
+
+def test_a_request_after_a_run_whose_end_is_not_recorded_is_a_wait_for_the_next_run() -> None:
+    events = [
+        event(JobTransition.STARTED, -480, submitted=-600, started=-480),
+        event(JobTransition.STARTED, 326, submitted=1, started=326),
+    ]
+    found = job_wait(FAILED_THEN_BOOTED, events, NOW)
+    assert found is not None
+    assert (found.ended, found.end) == ("started", (T0 + 326) * NS)
+
+
+def test_a_job_that_was_cancelled_while_it_waited_waits_no_longer() -> None:
+    """Of a UWS job the end is recorded."""
+    events = [
+        event(JobTransition.IDENTIFIED, 3),
+        event(JobTransition.FINISHED, 30, state="CANCELLED"),
+    ]
+    found = job_wait([request("node1", 2, 12)], events, NOW)
+    assert found is not None
+    assert (found.ended, found.length) == ("ended", 30 * NS)
+    assert found.spans[-1].what == "until the job ended"
 
 
 @pytest.mark.parametrize("last", [JobTransition.FAILED, JobTransition.FINISHED])

@@ -17,8 +17,8 @@ from tests.testbed.receiver import Got
 from tests.testbed.strategies import words
 from workers.notify.opus import current_phase, news, question
 from workers.notify.verdict import Response
-from workers.slurm.runs import ENDED_STATES
-from workers.slurm.uws_jobs import GONE, REVOKED
+from workers.slurm.runs import ENDED_STATES, GONE
+from workers.slurm.uws_jobs import REVOKED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

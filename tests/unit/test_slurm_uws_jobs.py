@@ -16,9 +16,8 @@ from tests.testbed.strategies import words
 from workers.slurm.node_memory import Due, NodeMemory
 from workers.slurm.nodes import NodeState, nodes_from
 from workers.slurm.run_reporter import recall, remember
-from workers.slurm.runs import ENDED_STATES
+from workers.slurm.runs import ENDED_STATES, GONE
 from workers.slurm.uws_jobs import (
-    GONE,
     REVOKED,
     ReportedUwsJobs,
     ShownJob,

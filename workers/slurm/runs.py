@@ -21,8 +21,9 @@ _RAN = frozenset({"COMPLETED", "TIMEOUT", "OUT_OF_MEMORY"})
 # The exit codes of a job that slurmctld ended, as 22.05 and 24.11 set them: any other is slurmd's report
 # of the end of its script.
 _ENDED_BY_SLURMCTLD = frozenset({0, 1})
-# The state of a run that Slurm no longer shows: a requeue ended it, or the last observation is too old.
-_GONE = "GONE"
+# The state of a run that Slurm no longer shows: a requeue ended it, or the last observation is too old;
+# and of a job that Slurm no longer shows, although no end of it was seen.
+GONE = "GONE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +147,7 @@ def _run_changes(
         else:
             still.append(replace(run, seen_at=seen.at))
     events += [
-        _event(JobTransition.ENDED, cluster, run, run.seen_at, _GONE)
+        _event(JobTransition.ENDED, cluster, run, run.seen_at, GONE)
         for key, run in known.items()
         if key not in shown
     ]

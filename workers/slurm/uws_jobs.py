@@ -18,12 +18,10 @@ from schemas.snapshot import OWN_REASON
 from workers.slurm.job_origins import uws_id
 from workers.slurm.node_memory import NodeMemory
 from workers.slurm.nodes import FAILED, NodeState, moment
-from workers.slurm.runs import ENDED_STATES
+from workers.slurm.runs import ENDED_STATES, GONE
 
 # Of a federation's job that another cluster runs. The cluster that took it in shows it until its end.
 REVOKED = "REVOKED"
-# The state of a job that Slurm no longer shows, although no end of it was seen.
-GONE = "GONE"
 _FIELDS = 8
 _NS = 1_000_000_000
 _CAUSE_FIRST = 10 * _NS
