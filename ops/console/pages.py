@@ -175,8 +175,9 @@ class Pages:
             begin, end = when(fields["from"] or "7d"), when(fields["to"] or "0s")
         except click.BadParameter as error:
             return "report.html", {**shown, "problem": error.message}
-        if begin >= end:
-            return "report.html", {**shown, "problem": "From must be before to."}
+        if begin >= min(end, time.time_ns()):
+            problem = "From must be before to, and in the past."
+            return "report.html", {**shown, "problem": problem}
         return "report.html", {**shown, **report_values(make_report(self._session, begin, end, by))}
 
 

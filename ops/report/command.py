@@ -70,10 +70,11 @@ def report(  # noqa: PLR0913 - one per option
     orphans        nodes found running that Slurm considered powered down
     strays         servers found with our tags that belong to no node
     """  # noqa: D301 - \b tells click not to wrap
-    until = time.time_ns() if end is None else end
+    now = time.time_ns()
+    until = now if end is None else end
     since = until - _WEEK if begin is None else begin
-    if since >= until:
-        raise click.BadParameter("must be before --to", param_hint="--from")
+    if since >= min(until, now):
+        raise click.BadParameter("must be before --to, and in the past", param_hint="--from")
     allocated = None if sacct is None else allocations(sacct)
     made = make_report(session, since, until, by, allocated, suspend_time=suspend_time)
     if suspend_time is not None and made.rows and made.total.allocated is None:

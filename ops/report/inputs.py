@@ -68,7 +68,8 @@ def places(settings: Settings) -> dict[str, NodePlace]:
 def allocations(lines: Iterable[str]) -> list[Allocation]:
     """Parse the output of `sacct --allocations --parsable2 --format=JobIDRaw,User,NodeList,Start,End`.
 
-    sacct(1) prints local times without a zone; running jobs have the end Unknown.
+    sacct(1) prints seconds with SLURM_TIME_FORMAT=%s, otherwise local times without a zone, of which
+    one hour of the year comes twice; running jobs have the end Unknown.
 
     Raises:
         ConfigError: a line cannot be parsed; the message names it and the remedy.
@@ -76,7 +77,7 @@ def allocations(lines: Iterable[str]) -> list[Allocation]:
     rows = (line.rstrip("\n").split("|") for line in lines)
     if tuple(next(rows, ())) != _COLUMNS:
         raise ConfigError(
-            "--sacct: wrong columns; run sacct --allusers --allocations --parsable2 "
+            "--sacct: wrong columns; run sacct --allusers --allocations --duplicates --parsable2 "
             f"--format={','.join(_COLUMNS)}"
         )
     found: list[Allocation] = []
@@ -85,15 +86,22 @@ def allocations(lines: Iterable[str]) -> list[Allocation]:
             job, user, nodes, begin, end = row
             if nodes in {"", "None assigned"} or begin in {"Unknown", "None"}:
                 continue
-            ends = time.time_ns() if end == "Unknown" else _local(end)
+            begins = _moment(begin)
+            ends = time.time_ns() if end == "Unknown" else _moment(end, begins)
             job_id = whole_number(job, least=1)
             if job_id is None:
                 raise ValueError(f"{shown(job)} is not a job's own number")  # noqa: TRY301
-            found += [Allocation(n, job_id, user, _local(begin), ends) for n in expand(nodes)]
+            found += [Allocation(n, job_id, user, begins, ends) for n in expand(nodes)]
         except (ValueError, OverflowError, MalformedMessageError) as error:
             raise ConfigError(f"--sacct: line {number}: {error}") from None
     return found
 
 
-def _local(text: str) -> int:
-    return int(datetime.fromisoformat(text).astimezone().timestamp()) * _NS
+def _moment(text: str, after: int = 0) -> int:
+    """A time of sacct; a local one that comes twice is the later one if the first is not after `after`."""
+    seconds = whole_number(text)
+    if seconds is not None:
+        return seconds * _NS
+    local = datetime.fromisoformat(text)
+    first, second = (local.replace(fold=fold).astimezone().timestamp() for fold in (0, 1))
+    return int(first if first * _NS >= after else second) * _NS

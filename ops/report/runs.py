@@ -1,7 +1,7 @@
 """Reads from the audit what Slurm reported about nodes: runs of jobs, and registrations."""
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, NamedTuple
@@ -10,7 +10,7 @@ import msgspec
 import sqlalchemy as sa
 from msgspec import Meta
 
-from ops.report.history import NodeHistory
+from ops.report.history import NodeHistory, PoweredOn
 from ops.report.outcome import unreadable
 from ops.report.question import Allocation, StartWait
 from schemas.jobs import JobTransition
@@ -56,18 +56,19 @@ class _Run(NamedTuple):
     nodes: tuple[str, ...]
     user: str
     submitted: int
-    end: int
+    end: int | None
 
 
 _decode = msgspec.json.Decoder(_RunBody).decode
 
 
 def slurm_reports(
-    connection: sa.Connection, histories: Iterable[NodeHistory], begin: int, end: int
+    connection: sa.Connection, histories: Sequence[NodeHistory], begin: int, end: int
 ) -> SlurmReports | None:
     """The reports about the times that these nodes were powered on; None if there are none.
 
-    A run whose end was not reported lasts until `end`, but not longer than its node is powered on.
+    A run whose end was not reported lasts until `end`, but not beyond the time that its node was
+    powered on for it: later ones belong to others.
     A MalformedMessageError names a record that cannot be parsed.
     """
     begins = (x.begin for history in histories for x in history.powered_on if x.end > begin)
@@ -91,19 +92,30 @@ def slurm_reports(
             reported_at.setdefault(node, []).append(row.time)
         key, submitted = (data.job_id, _ns(data.started_at)), _ns(data.submitted_at)
         if row.type == _ENDED or key not in runs:
-            ended = row.time if row.type == _ENDED else end
+            ended = row.time if row.type == _ENDED else None
             runs[key] = _Run(data.nodes, data.user, submitted, ended)
     if not reported_at:
         return None
+    on = {history.node: history.powered_on for history in histories}
     return SlurmReports(
         tuple(
-            Allocation(node, job, run.user, started, run.end)
+            Allocation(
+                node, job, run.user, started, run.end or _off(on.get(node, ()), started, end)
+            )
             for (job, started), run in runs.items()
             for node in run.nodes
         ),
         {node: tuple(sorted(times)) for node, times in reported_at.items()},
         tuple(_start_waits(runs, {node: sorted(times) for node, times in registered.items()})),
     )
+
+
+def _off(powered_on: Sequence[PoweredOn], started: int, end: int) -> int:
+    """When a run without a reported end was over at the latest: its node was powered off."""
+    time = next((time for time in powered_on if time.end > started), None)
+    if time is None:
+        return end
+    return time.end if time.begin <= started + _EARLIER else started
 
 
 def _start_waits(

@@ -2,6 +2,7 @@
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from operator import attrgetter
 
 from ops.report.history import NodeHistory, PoweredOn
 from ops.report.question import PERSONAL, UNASSIGNED, Allocation, NodePlace, Question
@@ -35,10 +36,13 @@ class _Tally:
         self._bins = bins
         self._window = question.begin, question.end
         self._allocations: dict[str, list[Allocation]] = {}
-        self._users: dict[int, str] = {}
+        # of each job, its users by the end of an allocation, in order: Slurm may give an id again
+        self._users: dict[int, dict[int, str]] = {}
         for allocation in question.allocations or ():
             self._allocations.setdefault(allocation.node, []).append(allocation)
-            self._users[allocation.job] = allocation.user
+        if question.by == "user":
+            for one in sorted(question.allocations or (), key=attrgetter("end")):
+                self._users.setdefault(one.job, {})[one.end] = one.user
 
     def add_by_place(self, history: NodeHistory) -> None:
         question, window = self._question, self._window
@@ -70,7 +74,7 @@ class _Tally:
             if wait.node not in clouds:
                 continue
             if question.by in PERSONAL:
-                ((key, _),) = self._shares((wait.job,))
+                ((key, _),) = self._shares((wait.job,), wait.end)
             else:
                 place = question.places.get(wait.node)
                 key = _place_key(clouds[wait.node], place, question.by)
@@ -93,7 +97,7 @@ class _Tally:
     def add_by_job(self, history: NodeHistory) -> None:
         allocations = Sorted(self._allocations.get(history.node, ()), _span)
         for boot in history.boots:
-            for key, share in self._shares(boot.jobs):
+            for key, share in self._shares(boot.jobs, boot.begin):
                 self._row(key).add_boot(boot, self._window, share)
         reported = set(self._reported(history))
         for time in history.powered_on:
@@ -101,7 +105,7 @@ class _Tally:
                 if time in reported:
                     self._add_allocated(history.node, span, allocations.meeting(span))
                     continue
-                for key, share in self._shares(time.jobs):
+                for key, share in self._shares(time.jobs, time.begin):
                     row = self._add(key, history.node, [span], share)
                     row.unknown += length([span]) * share
 
@@ -126,7 +130,7 @@ class _Tally:
             part = clip([span], _span(allocation))
             if part:
                 used += part
-                ((key, _),) = self._shares((allocation.job,))
+                ((key, _),) = self._shares((allocation.job,), allocation.begin)
                 row = self._add(key, node, part)
                 row.allocated = (row.allocated or 0) + length(part)
         rest = minus([span], union(used))
@@ -139,12 +143,17 @@ class _Tally:
         row.add_powered_on(spans, self._window, share)
         return row
 
-    def _shares(self, jobs: Sequence[int]) -> list[tuple[str, float]]:
-        """The keys of these jobs, each with its share."""
+    def _shares(self, jobs: Sequence[int], at: int) -> list[tuple[str, float]]:
+        """The keys of the jobs that had these ids, or were to start, at this time, with their shares."""
         if not jobs:
             return [(UNASSIGNED, 1.0)]
-        by_job, users = self._question.by == "job", self._users
-        return [(str(job) if by_job else users.get(job, UNASSIGNED), 1 / len(jobs)) for job in jobs]
+        by_job = self._question.by == "job"
+        return [(str(job) if by_job else self._user(job, at), 1 / len(jobs)) for job in jobs]
+
+    def _user(self, job: int, at: int) -> str:
+        users = self._users.get(job, {})
+        last = next(reversed(users.values()), UNASSIGNED)
+        return next((user for end, user in users.items() if end > at), last)
 
     def _row(self, key: str) -> UsageRow:
         row = self.rows.get(key)

@@ -66,13 +66,15 @@ def reports(engine: sa.Engine, begin: int = 0, end: int = 1000) -> SlurmReports 
         return slurm_reports(connection, [NODE], at(begin), at(end))
 
 
-def test_a_run_lasts_until_its_end_or_the_end_of_the_report(engine: sa.Engine) -> None:
+def test_a_run_lasts_until_its_end_or_its_nodes_power_off_or_the_end_of_the_report(
+    engine: sa.Engine,
+) -> None:
     record(engine, run(1, 50), run(1, 50, 60), run(1, 70, None, "node1", "node2"), run(2, 80, 85))
     found = reports(engine)
     assert found is not None
     assert sorted(found.allocations, key=lambda a: (a.begin, a.node)) == [
         Allocation("node1", 1, "ann", at(50), at(60)),
-        Allocation("node1", 1, "ann", at(70), at(1000)),
+        Allocation("node1", 1, "ann", at(70), at(900)),
         Allocation("node2", 1, "ann", at(70), at(1000)),
         Allocation("node1", 2, "ann", at(80), at(85)),
     ]

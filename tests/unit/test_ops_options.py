@@ -128,6 +128,13 @@ def test_a_time_that_ends_before_it_begins_is_refused_not_empty(
     assert CliRunner().invoke(cli, [*argv, "--since", "3h", "--until", "2h"]).exit_code == 0
 
 
+def test_a_report_on_the_future_is_refused(tmp_path: Path) -> None:
+    argv = ["--config", str(with_empty_audit(tmp_path)), "report", "--from"]
+    future = CliRunner().invoke(cli, [*argv, "2199-01-01", "--to", "2199-02-01"])
+    assert future.exit_code == 2
+    assert "--from: must be before --to, and in the past" in future.stderr
+
+
 @pytest.mark.parametrize("form", ["table", "json", "csv", "html"])
 def test_a_report_reads_what_sacct_says_in_any_encoding_and_asks_for_no_more(
     tmp_path: Path, form: str

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -18,6 +20,9 @@ from ops.report.spans import length, minus, overlap, union
 from ops.report.sums import rows
 from ops.report.usage import UsageRow, total
 from producers.settings import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 STOPPED, DELETED = NodePlace("a", "sbg", "stop", "vo.x"), NodePlace("b", "ifca", "delete")
 
@@ -180,6 +185,41 @@ def test_sacct_output_is_parsed_and_errors_name_the_line() -> None:
         allocations([head, "7|anna|n1|yesterday|today\n"])
     with pytest.raises(ConfigError, match="--parsable2"):
         allocations(["JobID|User\n"])
+
+
+@pytest.fixture
+def paris(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("TZ", "Europe/Paris")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.usefixtures("paris")
+@pytest.mark.parametrize(
+    ("begin", "end", "seconds"),
+    [
+        ("2026-10-25T02:50:00", "2026-10-25T02:10:00", 1200),
+        ("2026-10-25T01:50:00", "2026-10-25T03:10:00", 2 * 3600 + 1200),
+        ("1792889400", "1792893600", 4200),
+    ],
+)
+def test_a_job_over_the_end_of_daylight_saving_time_keeps_its_length(
+    begin: str, end: str, seconds: int
+) -> None:
+    lines = ["JobIDRaw|User|NodeList|Start|End\n", f"7|anna|n1|{begin}|{end}\n"]
+    assert [a.end - a.begin for a in allocations(lines)] == [seconds * 10**9]
+
+
+def test_an_id_that_slurm_gives_again_belongs_to_the_user_of_each_time() -> None:
+    twice = [Allocation("n1", 5, "ann", 10, 30), Allocation("n1", 5, "bob", 60, 70)]
+    asked = replace(question("user", given=twice), reported_at={"n1": (10, 30, 60, 70)})
+    asked = replace(asked, start_waits=[StartWait("n1", 5, 8, 10), StartWait("n1", 5, 55, 60)])
+    found = {row.key: row for row in rows([history("n1", (0, 40), (50, 80), jobs=(5,))], asked)}
+    assert {key: row.powered_on for key, row in found.items()} == {"ann": 20, "bob": 10, "-": 40}
+    assert {key: row.timer for key, row in found.items()} == {"ann": 2, "bob": 5, "-": None}
+    assert found["ann"].boots == 2, "both boots came before the first job's end"
 
 
 HOUR = 3600 * 10**9

@@ -1,0 +1,52 @@
+"""Runs without a recorded end, for example because the file of reported runs was lost."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ops.report.history import NodeHistory, PoweredOn
+from ops.report.runs import slurm_reports
+from schemas.jobs import JobEvent, JobTransition
+from schemas.registrations import Registration
+from workers.audit.log import append
+from workers.audit.record import record_of
+from workers.store.database import open_store, reading
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NS = 10**9
+T0 = 1_767_323_045
+
+
+def at(seconds: int) -> int:
+    return (T0 + seconds) * NS
+
+
+@pytest.mark.parametrize(("started", "allocated"), [(100, 900), (1500, 0), (2100, 900)])
+def test_a_run_without_an_end_does_not_outlast_the_time_its_node_was_powered_on(
+    tmp_path: Path, started: int, allocated: int
+) -> None:
+    """Later times that the node was powered on belong to other jobs, or to none."""
+    run = JobEvent(
+        JobTransition.STARTED,
+        "test",
+        5,
+        at(0),
+        at(started),
+        nodes=("n1",),
+        started_at=at(started),
+        user="ann",
+    )
+    times = PoweredOn(at(95), at(1000)), PoweredOn(at(2200), at(3000))
+    node = NodeHistory("n1", at(0), times, (), (), "c")
+    store = open_store(f"sqlite:///{tmp_path / 'audit.db'}", "audit")
+    events = run, Registration("test", "n1", at(2195))
+    append(store, [record_of(e.to_envelope().to_json(), "test", e.time) for e in events])
+    with reading(store) as connection:
+        found = slurm_reports(connection, [node], at(0), at(10_000))
+    store.dispose()
+    assert found is not None
+    assert [(a.end - a.begin) // NS for a in found.allocations] == [allocated]
