@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from schemas.events import Transition
 from schemas.jobs import JobTransition
+from schemas.numbers import MOST
 from workers.audit.record import CONFLICT, QUARANTINED
 from workers.store.tables import audit, audit_jobs, audit_nodes, audit_uws
 
@@ -66,7 +67,11 @@ _PORTION_SIZE = 2000
 _FEW = 50
 _PAGE = 200
 _JOB_TYPES = [transition.type for transition in JobTransition]
-_about = audit.alias("about")
+_about, _finished = audit.alias("about"), audit.alias("finished")
+# Slurm's times are whole seconds.
+_SECOND = 1_000_000_000
+# ns after the end of a job until which events about it may come: more than Slurm shows it (MinJobAge).
+_LATE = 3600 * _SECOND
 _COLUMNS = tuple(audit.c[name] for name in Entry.__dataclass_fields__)
 
 
@@ -167,18 +172,33 @@ def _of_job(job: int) -> sa.CompoundSelect[tuple[int]]:
 
 
 def _of_uws(uws: str) -> sa.CompoundSelect[tuple[int]]:
-    """Same as `_of_job`, for each job that ran for this UWS job, since its submission."""
+    """Same as `_of_job`, for each job that ran for this UWS job, from its submission to its end.
+
+    Slurm may give its id again. Events about it may come after its end, and those of its requests.
+    """
+    subject = sa.cast(audit_uws.c.job_id, sa.Text)
+    end = sa.func.coalesce(
+        sa.select(sa.func.min(_finished.c.time))
+        .where(
+            _finished.c.subject == subject,
+            _finished.c.type == JobTransition.FINISHED.type,
+            _finished.c.time >= audit_uws.c.submitted_at,
+        )
+        .correlate(audit_uws)
+        .scalar_subquery(),
+        MOST - _LATE,
+    )
     ran = audit_uws.c.uws_id == uws, _about.c.time >= audit_uws.c.submitted_at
     waited = (
         sa.select(_about.c.seq)
         .join(audit_jobs, audit_jobs.c.request_id == _about.c.request_id)
         .join(audit_uws, audit_uws.c.job_id == audit_jobs.c.job_id)
-        .where(*ran)
+        .where(*ran, _about.c.generation < end + _SECOND)
     )
     own = (
         sa.select(_about.c.seq)
-        .join(audit_uws, _about.c.subject == sa.cast(audit_uws.c.job_id, sa.Text))
-        .where(_about.c.type.in_(_JOB_TYPES), *ran)
+        .join(audit_uws, _about.c.subject == subject)
+        .where(_about.c.type.in_(_JOB_TYPES), *ran, _about.c.time < end + _LATE)
     )
     return sa.union(waited, own)
 
