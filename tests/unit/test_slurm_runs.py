@@ -87,6 +87,20 @@ def test_only_configured_nodes_are_reported() -> None:
     assert (reported.nodes, reported.user) == (("node2",), "ann")
 
 
+def test_a_run_whose_node_leaves_the_configuration_goes_on_to_its_own_end() -> None:
+    before = observe([RUN])[1]
+
+    def without_nodes(job: JobState, before: Reported) -> tuple[list[str | None], Reported]:
+        events, after = changes("test", SlurmObservation({}, [job], NOW), (), before)
+        return [event.state for event in events if isinstance(event, JobEvent)], after
+
+    states, before = without_nodes(RUN, before)
+    assert states == []
+    assert without_nodes(replace(RUN, state="COMPLETED", ended_at=200 * NS), before)[0] == [
+        "COMPLETED"
+    ]
+
+
 def test_each_new_slurmd_of_a_node_is_a_registration() -> None:
     output = (
         "NodeName=node1 State=IDLE+CLOUD BootTime=90 SlurmdStartTime=100 LastBusyTime=Unknown\n"

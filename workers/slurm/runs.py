@@ -125,6 +125,8 @@ def _run_changes(
     jobdata: str | None,
 ) -> tuple[list[JobEvent], Reported]:
     known = {run.key: run for run in before.running}
+    # a node that has left the configuration keeps the run that goes on there
+    ours = {*ours, *(node for run in before.running for node in run.nodes)}
     events: list[JobEvent] = []
     still: list[Run] = []
     ended: set[tuple[int, int]] = set()
