@@ -58,7 +58,7 @@ class BrokerSettings:
     Attributes:
         urls: one for each node of the cluster: amqp:// or amqps://, with the virtual host, and with the
             user if it is one for all roles; these are the same in all.
-        password_file: the file with this user's password; None if the URLs contain it.
+        password_file: the file with this user's password; None if each role has a user of its own.
         ca_file: the certificate authority for amqps; None for the system's.
         cert_file, key_file: our own certificate and its key, PEM, for a broker that wants one.
         users: the roles' users; None if one user serves all roles.
