@@ -177,6 +177,19 @@ def test_an_earlier_job_of_the_same_id_does_not_count(last: JobTransition, *, ra
     assert (found.since, found.ended, found.length) == ("its submission", "started", 70 * NS)
 
 
+def test_a_node_whose_request_was_superseded_had_not_failed() -> None:
+    """Slurm gave the job another node before the first one had booted."""
+    given_up = replace(request("node1", 2, 12), outcome=Transition.SUPERSEDED)
+    found = job_wait([given_up, request("node2", 40, 50)], [], NOW)
+    assert found is not None
+    assert [span.what for span in found.spans] == [
+        "for node1: superseded",
+        "after node1 was no longer requested: superseded, until Slurm requested the next node",
+        "for node2: completed",
+        "since then",
+    ]
+
+
 def test_nodes_of_one_job_wait_at_the_same_time() -> None:
     both = [request("node1", 2, 30), replace(request("node2", 2, 40), cause=None)]
     started = event(JobTransition.STARTED, 50, started=50)
