@@ -96,12 +96,14 @@ class _HistoryWalk:
         running_since: when the node was powered on; None if it is powered off.
         maybe_since: when a call whose effect was not seen may have powered it on, or None.
         superseded: whether that call was made by a resume that was superseded.
+        shown_at: when a request was completed: calls before it change nothing, although theirs ends later.
     """
 
     known_since: int | None = None
     running_since: int | None = None
     maybe_since: int | None = None
     superseded: bool = False
+    shown_at: int = 0
     jobs: tuple[int, ...] = ()
     cloud: str | None = None
     powered_on: list[PoweredOn] = field(default_factory=list)
@@ -127,7 +129,12 @@ class _HistoryWalk:
             if stops and _times(outcome, _DELETIONS):
                 self.deletions.append(outcome.time)
         elif outcome.transition is not Transition.COMPLETED:
-            self._not_completed(outcome, starts, stops)
+            late = self.shown_at
+            self._not_completed(
+                outcome, [x for x in starts if x > late], [x for x in stops if x > late]
+            )
+        if outcome.transition is Transition.COMPLETED:
+            self.shown_at = outcome.time
 
     def power_off(self, at: int) -> None:
         if self.running_since is not None:

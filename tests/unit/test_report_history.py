@@ -84,6 +84,17 @@ def test_a_superseded_suspend_powers_off_at_its_call() -> None:
     assert powered_on(up, superseded, again, until=300) == [(100, 200), (230, 300)]
 
 
+@pytest.mark.parametrize("how", [Transition.SUPERSEDED, Transition.FAILED])
+def test_a_round_that_ends_late_does_not_undo_what_later_rounds_have_shown(how: Transition) -> None:
+    """Its message rested in a retry tier for ten minutes."""
+    up, again = outcome(Kind.RESUME, 100, (START, 60)), outcome(Kind.RESUME, 230, (START, 215))
+    late_stop = outcome(Kind.SUSPEND, 600, (STOP, 200), ends=how)
+    assert powered_on(up, again, late_stop) == [(100, 215), (230, 1000)]
+    down, found_on = outcome(Kind.SUSPEND, 300, (STOP, 290)), outcome(Kind.RESUME, 700)
+    late_start = outcome(Kind.RESUME, 600, (START, 250), ends=how)
+    assert powered_on(up, down, late_start, found_on) == [(100, 300), (700, 1000)]
+
+
 def test_a_node_that_stopped_unseen_is_off_until_it_is_seen_running_again() -> None:
     up, again = outcome(Kind.RESUME, 100, (START, 60)), outcome(Kind.RESUME, 300, (START, 280))
     assert powered_on(up, again, until=400) == [(100, 280), (300, 400)]
