@@ -84,6 +84,20 @@ def test_a_superseded_suspend_powers_off_at_its_call() -> None:
     assert powered_on(up, superseded, again, until=300) == [(100, 200), (230, 300)]
 
 
+def test_a_dry_run_powers_nothing_on_or_off() -> None:
+    """It completes a request at the call that it does not make."""
+
+    def rehearsed(kind: Kind, at: int, word: str) -> RequestEvent:
+        (action,) = outcome(kind, at, (word, at)).actions
+        return replace(
+            outcome(kind, at), actions=(replace(action, result="dry_run"),), dry_run=True
+        )
+
+    up = outcome(Kind.RESUME, 100, (START, 60))
+    assert powered_on(up, rehearsed(Kind.SUSPEND, 200, STOP)) == [(100, 1000)]
+    assert histories([rehearsed(Kind.RESUME, 200, START)], 1000 * SECOND) == []
+
+
 @pytest.mark.parametrize("how", [Transition.SUPERSEDED, Transition.FAILED])
 def test_a_round_that_ends_late_does_not_undo_what_later_rounds_have_shown(how: Transition) -> None:
     """Its message rested in a retry tier for ten minutes."""
