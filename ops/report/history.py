@@ -53,6 +53,7 @@ class NodeHistory:
         known_since: the earliest time that anything is known about.
         servers: begin and end of its servers' lives; None if the creation or deletion is not known.
         cloud: where the node was last, or None.
+        last_outcome: when a request for it ended last, or None.
     """
 
     node: str
@@ -61,6 +62,7 @@ class NodeHistory:
     boots: tuple[Boot, ...]
     servers: tuple[tuple[int | None, int | None], ...]
     cloud: str | None = None
+    last_outcome: int | None = None
 
 
 def histories(outcomes: Iterable[ReportedOutcome], until: int) -> list[NodeHistory]:
@@ -87,6 +89,7 @@ def _history(node: str, outcomes: list[ReportedOutcome], until: int) -> NodeHist
         boots=tuple(walk.boots),
         servers=tuple(walk.servers()),
         cloud=walk.cloud,
+        last_outcome=max(outcome.time for outcome in outcomes),
     )
 
 

@@ -48,7 +48,9 @@ class _Tally:
         question, window = self._question, self._window
         place = question.places.get(history.node)
         row = self._row(_place_key(history.cloud, place, question.by))
-        known = clip([(history.known_since, question.end)], window)
+        # a node that has left the configuration saves nothing after its last request
+        until = history.last_outcome if place is None else None
+        known = clip([(history.known_since, until or question.end)], window)
         powered_on = clip([(span.begin, span.end) for span in history.powered_on], window)
         row.nodes.add(history.node)
         row.add_powered_on(powered_on, window)

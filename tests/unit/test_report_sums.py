@@ -56,6 +56,13 @@ def test_a_deleted_server_is_visible_while_it_exists() -> None:
     assert (row.key, row.powered_on, row.visible) == ("delete", 30, 60)
 
 
+def test_a_node_that_left_the_configuration_saves_nothing_any_more() -> None:
+    retired = replace(history("gone", (10, 30)), last_outcome=40)
+    assert [row.saved for row in rows([retired], question("group"))] == [20]
+    (kept,) = rows([replace(retired, node="n1")], question("group"))
+    assert kept.saved == 80
+
+
 @pytest.mark.parametrize(("by", "key"), [("cloud", "sbg"), ("vo", "vo.x"), ("strategy", "stop")])
 def test_rows_are_keyed_as_requested(by: str, key: str) -> None:
     assert [row.key for row in rows([history("n1", (0, 1))], question(by))] == [key]
