@@ -1,7 +1,7 @@
 """How long a job waited in all: failed boots, cool-down and requeues included. Pure."""
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ops.history.job_start import UNKNOWN
@@ -14,10 +14,6 @@ from workers.slurm.runs import GONE
 _SECOND = 1_000_000_000
 # After these there is no more of a job.
 _LAST = frozenset({JobTransition.FAILED, JobTransition.FINISHED})
-_ENDED_AS: Mapping[Transition | None, str] = {
-    Transition.COMPLETED: "was powered on",
-    Transition.FAILED: "had failed",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +106,12 @@ def _spans(waits: Sequence[RequestHistory], begin: int, end: int, ended: str) ->
             cause = f": {one.cause}" if one.cause else ""
             yield WaitSpan(until - at, f"for {one.node}: {outcome}{cause}")
             at = until
-        state = _ENDED_AS.get(one.outcome, f"was no longer requested: {outcome}")
-        before = f"after {one.node} {state}, until Slurm requested the next node"
+        state = f"the request for {one.node} was {outcome}"
+        if one.outcome is Transition.FAILED:
+            state = f"{one.node} had failed"
+        elif one.outcome is Transition.COMPLETED and one.cause is None:
+            state = f"{one.node} was powered on"
+        before = f"after {state}, until Slurm requested the next node"
     start = max((one.start for one in waits), key=lambda x: x.started_at or 0, default=UNKNOWN)
     what = f"until the job {ended}" if ended else "since then"
     if start.started_at == end and start.job_registered_at is not None:

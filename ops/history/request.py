@@ -41,6 +41,7 @@ class RequestHistory:
         cloud: the cloud of the node, if an event names it.
         ended: when the latest round ended; None while it is under way.
         outcome: how it ended; None while it is under way.
+        cause: why it ended so, if not because all was done.
         start: when the node registered and its first job started.
         steps: by round and time; the first is the request itself.
     """
@@ -126,6 +127,9 @@ def request_history(entries: Iterable[Entry], start: JobStart = UNKNOWN) -> Requ
     ends = [event for event in events if event.transition.terminal]
     # if a new round is open, the request is under way, whatever the outcome of the round before
     end = ends[-1] if ends and ends[-1].round == rounds else None
+    cause = f"{end.cause.error}: {end.cause.message}" if end and end.cause else None
+    if end and end.dry_run and cause is None:
+        cause = "dry run: no action was taken"
     return RequestHistory(
         node=first.node,
         request_id=first.request_id,
@@ -136,7 +140,7 @@ def request_history(entries: Iterable[Entry], start: JobStart = UNKNOWN) -> Requ
         cloud=next((event.cloud for event in reversed(events) if event.cloud), None),
         ended=end.time if end else None,
         outcome=end.transition if end else None,
-        cause=f"{end.cause.error}: {end.cause.message}" if end and end.cause else None,
+        cause=cause,
         start=start,
         steps=tuple(steps_of(events, [recorded_at for _, recorded_at in read], start)),
     )

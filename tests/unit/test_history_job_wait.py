@@ -8,10 +8,12 @@ import pytest
 
 from ops.history.job_start import UNKNOWN
 from ops.history.job_wait import job_wait
-from ops.history.request import RequestHistory
+from ops.history.request import RequestHistory, request_history
 from schemas.commands import Kind
 from schemas.events import Transition
 from schemas.jobs import JobEvent, JobTransition
+from tests.testbed import messages
+from workers.audit.queries import Entry
 
 NS = 10**9
 T0 = 1_767_323_045
@@ -184,9 +186,26 @@ def test_a_node_whose_request_was_superseded_had_not_failed() -> None:
     assert found is not None
     assert [span.what for span in found.spans] == [
         "for node1: superseded",
-        "after node1 was no longer requested: superseded, until Slurm requested the next node",
+        "after the request for node1 was superseded, until Slurm requested the next node",
         "for node2: completed",
         "since then",
+    ]
+
+
+def test_a_dry_run_powered_no_node_on() -> None:
+    rehearsed = replace(messages.event(Transition.COMPLETED, time=NOW - NS), dry_run=True)
+    body = rehearsed.to_envelope().to_json()
+    recorded = Entry(
+        1, rehearsed.id, "test", Transition.COMPLETED.type, NOW, NOW, "node1", "r", 1, "completed",
+        body,
+    )  # fmt: skip
+    first = request_history([recorded])
+    assert first.cause == "dry run: no action was taken"
+    found = job_wait([first, request("node2", 1100, None)], [], NOW + 200 * NS)
+    assert found is not None
+    assert [span.what for span in found.spans][:2] == [
+        "for node1: completed: dry run: no action was taken",
+        "after the request for node1 was completed, until Slurm requested the next node",
     ]
 
 
