@@ -17,7 +17,7 @@ from ops.report.outcome import ReportedOutcome
 from schemas.commands import Kind
 from schemas.events import Transition
 
-_DONE, _DRY_RUN = "done", "dry_run"
+_DONE = "done"
 _IN_ORDER = attrgetter("time", "generation")
 # Actions of workers/clouds/actions.py.
 _STARTS = frozenset({"os-start", "unshelve", "create", "unpause", "resume"})
@@ -69,9 +69,7 @@ def histories(outcomes: Iterable[ReportedOutcome], until: int) -> list[NodeHisto
     """The history of each node up to `until` (ns since the epoch)."""
     by_node: dict[str, list[ReportedOutcome]] = {}
     for outcome in outcomes:
-        # a dry run completes a request without its call: it shows nothing of the node
-        is_dry = any(action.result == _DRY_RUN for action in outcome.actions)
-        if outcome.time < until and not is_dry:
+        if outcome.time < until and outcome.is_about_power:
             by_node.setdefault(outcome.node, []).append(outcome)
     return [_history(node, found, until) for node, found in sorted(by_node.items())]
 

@@ -18,6 +18,7 @@ from workers.config.settings import Settings
 from workers.store.tables import audit
 
 _TERMINAL = [str(transition) for transition in Transition if transition.terminal]
+_RECORDED = ("seq", "transition", "subject", "generation", "time", "body")
 _COLUMNS = ("JobIDRaw", "User", "NodeList", "Start", "End")
 _NS = 1_000_000_000
 
@@ -25,8 +26,8 @@ _NS = 1_000_000_000
 def outcomes(connection: sa.Connection, begin: int, end: int) -> Iterator[ReportedOutcome]:
     """The outcomes before `end`, from each node's last completed one before `begin` on (ns).
 
-    That last outcome shows the node's state at `begin`. A MalformedMessageError names a record that
-    cannot be parsed.
+    That last outcome shows the node's state at `begin`, or else an older one does. A
+    MalformedMessageError names a record that cannot be parsed.
     """
     before = (
         sa.select(audit.c.subject, sa.func.max(audit.c.time).label("latest"))
@@ -34,24 +35,34 @@ def outcomes(connection: sa.Connection, begin: int, end: int) -> Iterator[Report
         .group_by(audit.c.subject)
         .subquery()
     )
-    query = (
-        sa.select(
-            *(
-                audit.c[name]
-                for name in ("seq", "transition", "subject", "generation", "time", "body")
-            )
-        )
-        .outerjoin(before, before.c.subject == audit.c.subject)
-        .where(
-            audit.c.transition.in_(_TERMINAL),
-            audit.c.time < end,
-            audit.c.time >= sa.func.coalesce(before.c.latest, 0),
-        )
+    every = sa.select(*(audit.c[name] for name in _RECORDED)).where(
+        audit.c.transition.in_(_TERMINAL)
+    )
+    query = every.outerjoin(before, before.c.subject == audit.c.subject).where(
+        audit.c.time < end,
+        audit.c.time >= sa.func.coalesce(before.c.latest, 0),
     )
     # always close it: on PostgreSQL it is a server-side cursor
+    unclear: dict[str, int] = {}
     with connection.execute(query.execution_options(yield_per=5000)) as rows:
         for row in rows:
-            yield outcome(Recorded(*row))
+            found = outcome(Recorded(*row))
+            if found.time < begin and _is_completed(found) and not found.is_about_power:
+                unclear[found.node] = found.time
+            yield found
+    for node, time_ in unclear.items():
+        older = every.where(audit.c.subject == node, audit.c.time < time_)
+        query = older.order_by(audit.c.time.desc(), audit.c.seq.desc())
+        with connection.execute(query.execution_options(yield_per=100)) as rows:
+            for row in rows:
+                found = outcome(Recorded(*row))
+                yield found
+                if _is_completed(found) and found.is_about_power:
+                    break
+
+
+def _is_completed(found: ReportedOutcome) -> bool:
+    return found.transition is Transition.COMPLETED
 
 
 def places(settings: Settings) -> dict[str, NodePlace]:

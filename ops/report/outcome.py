@@ -16,6 +16,7 @@ from schemas.events import Transition
 from schemas.fields import LONGEST_TEXT
 from schemas.numbers import MOST
 
+_DRY_RUN = "dry_run"
 _Moment = Annotated[int, Meta(ge=0, le=MOST)]
 _Text = Annotated[str, Meta(min_length=1, max_length=LONGEST_TEXT)]
 _ENDS = {str(end): (end, end.type) for end in Transition if end.terminal}
@@ -40,6 +41,12 @@ class ReportedOutcome(msgspec.Struct, frozen=True, gc=False):
     cloud: str | None
     actions: tuple[ReportedAction, ...]
     jobs: tuple[int, ...]
+
+    @property
+    def is_about_power(self) -> bool:
+        """Whether it may show if its node is on: a dry run ends at the call that it does not make."""
+        is_dry = any(action.result == _DRY_RUN for action in self.actions)
+        return self.kind is not Kind.ADOPT and not is_dry
 
 
 class Recorded(NamedTuple):
