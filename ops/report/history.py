@@ -132,6 +132,7 @@ class _HistoryWalk:
             if stops and _times(outcome, _DELETIONS):
                 self.deletions.append(outcome.time)
         elif outcome.transition is not Transition.COMPLETED:
+            self.deletions += _times(outcome, _DELETIONS)
             late = self.shown_at
             self._not_completed(
                 outcome, [x for x in starts if x > late], [x for x in stops if x > late]
@@ -146,11 +147,11 @@ class _HistoryWalk:
         self.running_since, self.maybe_since, self.jobs = None, None, ()
 
     def servers(self) -> Iterator[tuple[int | None, int | None]]:
-        ends = list(self.deletions)
-        if ends and (not self.creations or ends[0] < self.creations[0]):
+        creations, ends = sorted(self.creations), sorted(self.deletions)
+        if ends and (not creations or ends[0] < creations[0]):
             yield None, ends.pop(0)
-        for number, begin in enumerate(self.creations):
-            following = self.creations[number + 1] if number + 1 < len(self.creations) else None
+        for number, begin in enumerate(creations):
+            following = creations[number + 1] if number + 1 < len(creations) else None
             place = bisect_left(ends, begin)
             end = ends[place] if place < len(ends) else None
             yield begin, end if following is None or (end or 0) <= following else following

@@ -131,6 +131,14 @@ def test_servers_live_from_creation_to_deletion() -> None:
     assert only_end == ((None, 200 * SECOND),)
 
 
+def test_a_server_that_a_failed_boot_has_deleted_is_gone() -> None:
+    """It ended in ERROR, and the quota had no room for another."""
+    failed = outcome(Kind.RESUME, 100, ("create", 10), ("delete", 50), ends=Transition.FAILED)
+    again = outcome(Kind.RESUME, 900, ("create", 850))
+    lives = histories([failed, outcome(Kind.RESUME_FAIL, 130), again], 1000 * SECOND)[0].servers
+    assert lives == ((10 * SECOND, 50 * SECOND), (850 * SECOND, None))
+
+
 @pytest.mark.slow
 @given(st.lists(any_events, max_size=8), st.integers(0, 2**63 - 1))
 def test_for_any_events_spans_begin_before_they_end(events: list[RequestEvent], until: int) -> None:
