@@ -171,7 +171,11 @@ def _span(allocation: Allocation) -> Span:
 
 
 def _visible(history: NodeHistory, strategy: str | None, until: int) -> Iterator[Span]:
-    """The lives of the node's servers; the whole known time if servers are never deleted."""
+    """The lives of the node's servers; the whole known time if servers are never deleted.
+
+    A server that runs is there, although its creation may be before all that was read.
+    """
+    yield from ((time.begin, time.end) for time in history.powered_on)
     if strategy != "delete" and not history.servers:
         yield history.known_since, until
     for begin, end in history.servers:

@@ -63,6 +63,12 @@ def test_a_node_that_left_the_configuration_saves_nothing_any_more() -> None:
     assert kept.saved == 80
 
 
+def test_a_server_that_runs_is_visible_although_its_creation_is_not_known() -> None:
+    """The last request before the report found it running."""
+    (row,) = rows([NodeHistory("n2", 0, (PoweredOn(0, 100),), (), ())], question("strategy"))
+    assert (row.key, row.powered_on, row.visible) == ("delete", 100, 100)
+
+
 @pytest.mark.parametrize(("by", "key"), [("cloud", "sbg"), ("vo", "vo.x"), ("strategy", "stop")])
 def test_rows_are_keyed_as_requested(by: str, key: str) -> None:
     assert [row.key for row in rows([history("n1", (0, 1))], question(by))] == [key]
