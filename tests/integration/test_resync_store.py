@@ -204,7 +204,11 @@ def test_repairs_are_requested_with_the_generation_of_the_snapshot(scene: Scene)
     running = [server(node, "ACTIVE") for node in ("node1", "node3", "node5", "node8")]
     scene.list_cloud("one", *running, server("node2", "SHUTOFF"), server("node4", "ERROR"))
     snapshot = scene.snapshot(
-        node2=LIT, node4=f"{LIT}+NOT_RESPONDING", node5="MIXED+CLOUD", node6=LIT, node7=LIT
+        node2=LIT,
+        node4=f"{LIT}+NOT_RESPONDING",
+        node5="MIXED+CLOUD",
+        node6=LIT,
+        node7=f"{LIT}+NOT_RESPONDING",
     )
     with scene.store.begin() as connection:
         holds.place(connection, CLUSTER, [Hold("node8", "odd", "me", 1)])

@@ -161,6 +161,16 @@ def test_no_repair_if_a_state_is_unknown() -> None:
             for frees in (False, True)
         ),
         (ComparedNode(Power.ON, UP, ServerState.OUT, answers=True), Drift.DEAD, RepairStep.RESUME),
+        # a cell is down, or its group has moved to another cloud: a second server would end its jobs
+        *(
+            (
+                ComparedNode(Power.ON, desired, ServerState.GONE, answers=True, frees=frees),
+                Drift.DEAD,
+                RepairStep.REPORT,
+            )
+            for desired in (None, UP, DOWN, Desired.ADOPTED)
+            for frees in (False, True)
+        ),
         (ComparedNode(Power.ON, DOWN, ServerState.RUNNING), Drift.UNASKED, RepairStep.RESUME),
         (ComparedNode(Power.ON, None, ServerState.RUNNING), Drift.UNASKED, RepairStep.RESUME),
         # an operator has powered it off, and Slurm does not know

@@ -216,3 +216,29 @@ def test_node_that_failed_to_return_is_reported_once(bench: Bench, text: str) ->
     assert (notice.name, notice.subject) == ("alarm.drift", "node1")
     assert notice.message.startswith("left_down: Slurm: DOWN+CLOUD+POWERED_DOWN")
     assert bench.requested == []
+
+
+def test_no_second_server_starts_for_a_node_that_answers_from_its_groups_former_cloud(
+    run_dir: Path,
+) -> None:
+    """Its group was moved to another cloud, where a server of its name is ready, while a job ran."""
+    former = MORE[MORE.index("[clouds.one]") : MORE.index("[groups.all]")].replace(".one]", ".two]")
+    where = run_dir / "moved"
+    settings = Installation(where, "amqp://me:secret@127.0.0.1:1/v", more=MORE + former).settings
+    store = open_store(settings.store.url, "state")
+    bench = Bench(Runtime(settings, "resync", "resync@test:1", store))
+    left = Server("id-1", "node1", "ACTIVE", cluster=CLUSTER, node="node1")
+    for turn, (old, requested) in enumerate([(left, 0), (replace(left, status="SHUTOFF"), 1)]):
+        snapshot = view(time.time_ns() + turn)
+        used = replace(snapshot.nodes[0], state="ALLOCATED+CLOUD")
+        snapshot = replace(snapshot, nodes=(used, *snapshot.nodes[1:]))
+        bench.receive(*messages(snapshot))
+        with store.begin() as connection:
+            now = time.time_ns()
+            for cloud, server in (("two", old), ("one", Server("id-2", "node1", "SHUTOFF"))):
+                listing = StoredListing(cloud, snapshot.generation, now, (server,))
+                snapshots.keep_listing(connection, CLUSTER, listing)
+        bench.turns(0.3)
+        assert len(bench.requested) == requested, bench.requested
+    assert bench.notices[0].subject == "id-1"
+    store.dispose()

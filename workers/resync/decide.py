@@ -36,6 +36,7 @@ class DriftPast:
 _OFF_FOR_OPERATORS = frozenset({Desired.READY, Desired.BAKED, Desired.GONE})
 _FINE = DriftAction(Drift.NONE, RepairStep.NOTHING)
 _BROKEN = DriftAction(Drift.BROKEN, RepairStep.REPORT)
+_UNLISTED = DriftAction(Drift.DEAD, RepairStep.REPORT)
 _REPORTED = DriftAction(Drift.NOT_UNDERSTOOD, RepairStep.REPORT)
 _STUCK = DriftAction(Drift.STUCK, RepairStep.SUSPEND)
 _Rules: TypeAlias = Mapping[ServerState, DriftAction]
@@ -120,9 +121,8 @@ def find_drift(node: ComparedNode) -> DriftAction:
         found = DriftAction(Drift.STUCK, RepairStep.REPORT)
     if found.drift is Drift.BROKEN and node.frees:
         found = DriftAction(Drift.BROKEN, RepairStep.SUSPEND)
-    if node.seen is ServerState.BROKEN and node.answers:
-        # Nova's ERROR can be that of an operation beside the server, which still runs a job
-        found = _BROKEN
+    if node.answers and found.step is RepairStep.RESUME:
+        found = _if_it_answers(node, found)
     if (
         found.drift is Drift.ORPHAN
         and node.seen is ServerState.LEFT
@@ -140,6 +140,18 @@ def find_drift(node: ComparedNode) -> DriftAction:
         found = DriftAction(Drift.LEFT_DOWN, RepairStep.REPORT)
     if node.held and found.drift is not Drift.NONE:
         return DriftAction(found.drift, RepairStep.HELD)
+    return found
+
+
+def _if_it_answers(node: ComparedNode, found: DriftAction) -> DriftAction:
+    """A job may run on a node whose slurmd answers, whatever its cloud shows."""
+    if node.seen is ServerState.BROKEN:
+        # Nova's ERROR can be that of an operation beside the server
+        return _BROKEN
+    if node.seen is ServerState.GONE and node.desired not in _OFF_FOR_OPERATORS:
+        # it is in a cell that is down, or on the cloud that its group has left: a second server would
+        # end its jobs
+        return _UNLISTED
     return found
 
 

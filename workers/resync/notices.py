@@ -15,6 +15,8 @@ _REMEDIES = {
     Drift.BROKEN: "check its server; drain the node first if it is in use; lamplighter nodes retire deletes a"
     " server of ours",
     Drift.AMBIGUOUS: "delete the servers that are not its own; lamplighter drift lists them",
+    Drift.DEAD: "none, if its server was deleted: it is powered on once its slurmd no longer answers;"
+    " otherwise find its server, which no cloud of its group lists",
     Drift.STUCK: "delete its server again, or let the cloud's administrators end the deletion",
     Drift.LEFT_DOWN: "check that lamplighter worker slurm runs, which returns a node with a reason of"
     " Lamplighter; otherwise check its requests, then scontrol update NodeName=NODE State=IDLE",

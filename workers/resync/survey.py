@@ -96,6 +96,13 @@ def survey(connection: sa.Connection, settings: Settings, snapshot: Snapshot) ->
     in_time = snapshot.generation - int(settings.slurm.return_at_most * 10**9)
     slurm = {node.node: node for node in snapshot.nodes}
     absent = _absent(settings, slurm)
+    strays = [
+        (cloud, server)
+        for cloud, view in views.items()
+        for server in view.servers
+        if is_stray(settings, cloud, server, views)
+    ]
+    elsewhere = {server.node for _, server in strays if may_have_job(server)}
     compared = []
     for name, group_name in settings.nodes.items():
         group, row = settings.groups[group_name], rows.get(name)
@@ -103,11 +110,14 @@ def survey(connection: sa.Connection, settings: Settings, snapshot: Snapshot) ->
         servers = view.find(name, row.server_id if row else None) if view else ()
         strategy = Strategy(group.strategy)
         acted = listing is None or (row is not None and row.observed_at >= listing.requested_at)
+        answers = name in slurm and slurm[name].answers
+        # the slurmd that answers may be on the server that its group has left behind on another cloud
+        unclear = acted or (answers and name in elsewhere)
         known = ComparedNode(
             power=slurm[name].power if name in slurm else absent,
             desired=Desired(row.desired) if row else None,
-            answers=name in slurm and slurm[name].answers,
-            seen=ServerState.UNKNOWN if acted else server_state(servers, strategy),
+            answers=answers,
+            seen=ServerState.UNKNOWN if unclear else server_state(servers, strategy),
             newer=row is not None and row.generation > snapshot.generation,
             busy=name in busy or (row is not None and bool(row.leased)),
             held=name in holds,
@@ -122,12 +132,6 @@ def survey(connection: sa.Connection, settings: Settings, snapshot: Snapshot) ->
         hold = holds.get(name)
         compared.append(SurveyedNode(name, known, slurm.get(name), servers, own_id, hold))
     doubted = _doubted(settings, compared)
-    strays = (
-        (cloud, server)
-        for cloud, view in views.items()
-        for server in view.servers
-        if is_stray(settings, cloud, server, views)
-    )
     return Survey(
         snapshot,
         tuple(_unless_doubted(settings, node, doubted) for node in compared),
