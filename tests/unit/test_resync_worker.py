@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+import sqlalchemy as sa
 
 from producers.snapshot import messages
 from schemas.commands import PowerCommand, parse_command
@@ -21,8 +22,11 @@ from tests.testbed.messages import CORRELATION
 from tests.testbed.waiting import until
 from workers.broker import topology
 from workers.process.runtime import Runtime
+from workers.resync import drift_memory
+from workers.resync.drift import Drift
+from workers.resync.drift_memory import DriftMemory
 from workers.resync.worker import ResyncWorker
-from workers.store import snapshots
+from workers.store import snapshots, tables
 from workers.store.database import open_store
 from workers.store.snapshots import StoredListing
 
@@ -242,3 +246,28 @@ def test_no_second_server_starts_for_a_node_that_answers_from_its_groups_former_
         assert len(bench.requested) == requested, bench.requested
     assert bench.notices[0].subject == "id-1"
     store.dispose()
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["observed", "remembered"])
+def test_a_clock_that_was_a_day_ahead_neither_hides_an_orphan_nor_delays_its_repair(
+    bench: Bench, *, known: bool
+) -> None:
+    """It would run for as long as the clock was ahead, and no drift would name it."""
+    day = time.time_ns() + 86_400 * NS
+    row = {"cluster": CLUSTER, "node": "node1", "desired": "down", "generation": 1}
+    with bench.run.store.begin() as connection:
+        seen = {"request_id": "r", "observed_at": 1 if known else day}
+        connection.execute(sa.insert(tables.nodes), row | seen)
+        if known:
+            noted = DriftMemory("node1", Drift.ORPHAN, day, 1, day)
+            drift_memory.remember(connection, CLUSTER, [noted])
+    snapshot = view()
+    bench.receive(*messages(snapshot))
+    bench.list_cloud(snapshot.generation, RUNNING)
+    if known:
+        with bench.run.store.begin() as connection:
+            noted = drift_memory.recall(connection, CLUSTER)["node1"]
+        assert max(noted.since, noted.repaired_at) < time.time_ns()
+    else:
+        (command,) = bench.requested
+        assert command.node == "node1"

@@ -13,7 +13,7 @@ from schemas.snapshot import RESUME_TIMEOUT
 from tests.testbed.messages import MOMENT, command, event
 from workers.config.tables import SlurmSettings
 from workers.slurm.after_update import after_due, after_event, failures_before, returning_sooner
-from workers.slurm.due import due_updates, not_returned
+from workers.slurm.due import due_updates, never_due, not_returned
 from workers.slurm.node_memory import Due, NodeMemory
 from workers.slurm.nodes import JobState, NodeState
 from workers.slurm.requeued import Requeued, follow
@@ -184,3 +184,11 @@ def test_lost_power_down_is_repeated_until_slurm_shows_it() -> None:
     later = after_due(OUT, update, SETTINGS, NOW)
     assert later is not None
     assert (later.due, later.due_at) == (Due.RETURN, NOW + 30 * NS)
+
+
+@pytest.mark.parametrize("due", list(Due))
+def test_what_was_due_by_a_clock_that_was_far_ahead_is_due_now(due: Due) -> None:
+    """A node would stay out of service for as long as the clock was ahead, and no drift would say so."""
+    day = 86_400 * NS
+    failed = replace(OUT, due=due, due_at=OUT.due_at + day, failed_at=NOW + day)
+    assert never_due([OUT, failed], SETTINGS, NOW) == [replace(failed, due_at=NOW)]

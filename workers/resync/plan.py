@@ -68,26 +68,35 @@ def plan(
     """The drifts, and what to do about them; `now` in ns since the epoch."""
     found = []
     for place in survey.nodes:
-        memory = known.get(place.node)
         action = find_drift(place.known)
         if action.drift in {Drift.NONE, Drift.UNSEEN}:
             continue
-        new = memory is None or memory.drift is not action.drift
-        if memory is None or new:
-            memory = DriftMemory(place.node, action.drift, now)
+        memory, new = _memory(known, place.node, action.drift, now)
         action = decide_drift(place.known, _past(memory, now), settings)
         found.append(FoundDrift(place.node, action, memory, new, place))
     # a surplus server that is not to be deleted is reported with its node
     surplus = survey.surplus if settings.delete_strays else ()
     for kind, servers in ((Drift.STRAY, survey.strays), (Drift.SURPLUS, surplus)):
         for cloud, server in servers:
-            memory = known.get(server.id)
-            new = memory is None or memory.drift is not kind
-            if memory is None or new:
-                memory = DriftMemory(server.id, kind, now)
+            memory, new = _memory(known, server.id, kind, now)
             action = decide_stray(kind, _past(memory, now), settings)
             found.append(FoundDrift(server.id, action, memory, new, cloud=cloud, server=server))
     return found
+
+
+def _memory(
+    known: Mapping[str, DriftMemory], subject: str, drift: Drift, now: int
+) -> tuple[DriftMemory, bool]:
+    """What is remembered of a drift, and whether it is new.
+
+    What lies in the future was noted before our clock was set back: it counts as now, or the drift
+    would not be repaired before that time has come.
+    """
+    memory = known.get(subject)
+    if memory is None or memory.drift is not drift:
+        return DriftMemory(subject, drift, now), True
+    since, repaired_at = min(memory.since, now), min(memory.repaired_at, now)
+    return replace(memory, since=since, repaired_at=repaired_at), False
 
 
 def _past(memory: DriftMemory, now: int) -> DriftPast:

@@ -1,5 +1,6 @@
 """Compares a snapshot with the listings, the requested states and the holds. Only reads."""
 
+import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -96,6 +97,8 @@ def survey(connection: sa.Connection, settings: Settings, snapshot: Snapshot) ->
     in_time = snapshot.generation - int(settings.slurm.return_at_most * 10**9)
     slurm = {node.node: node for node in snapshot.nodes}
     absent = _absent(settings, slurm)
+    # what was observed later was noted before a worker's clock was set back: long ago, perhaps
+    not_later = time.time_ns() + int(settings.power.clock_ahead * 10**9)
     strays = [
         (cloud, server)
         for cloud, view in views.items()
@@ -109,7 +112,9 @@ def survey(connection: sa.Connection, settings: Settings, snapshot: Snapshot) ->
         listing, view = listings.get(group.cloud), views.get(group.cloud)
         servers = view.find(name, row.server_id if row else None) if view else ()
         strategy = Strategy(group.strategy)
-        acted = listing is None or (row is not None and row.observed_at >= listing.requested_at)
+        acted = listing is None or (
+            row is not None and listing.requested_at <= row.observed_at <= not_later
+        )
         answers = name in slurm and slurm[name].answers
         # the slurmd that answers may be on the server that its group has left behind on another cloud
         unclear = acted or (answers and name in elsewhere)

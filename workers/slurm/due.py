@@ -1,6 +1,6 @@
 """Decides about nodes that are due: they waited too long for a cloud, or their cool-down is over. Pure."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from schemas.snapshot import OWN_REASON
@@ -79,6 +79,13 @@ def return_to_service(
 
 def _abandoned(slurm: NodeState) -> bool:
     return abandoned_by_slurm(slurm) and slurm.powered_down
+
+
+def never_due(known: Iterable[NodeMemory], settings: SlurmSettings, now: int) -> list[NodeMemory]:
+    """What is due later than anything is ever due: our clock was set back since. It is due now."""
+    longest = max(settings.return_at_most, settings.give_back_after, 2.0 * settings.resume_timeout)
+    latest = now + int(longest * 10**9)
+    return [replace(memory, due_at=now) for memory in known if memory.due_at > latest]
 
 
 def not_returned(

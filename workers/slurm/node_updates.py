@@ -18,7 +18,7 @@ from workers.slurm import node_memory
 from workers.slurm.after_update import after_due, after_event, failures_before, returning_sooner
 from workers.slurm.apply import AVAILABLE, apply_updates
 from workers.slurm.decide import RequestedState, Situation, decide, waits_for_cloud
-from workers.slurm.due import due_updates, not_returned
+from workers.slurm.due import due_updates, never_due, not_returned
 from workers.slurm.failed_jobs import FailedJobs, unreported
 from workers.slurm.job_events import JobEvents
 from workers.slurm.metrics import SlurmMetrics
@@ -147,8 +147,10 @@ class NodeUpdates:
         now, settings = time.time_ns(), self._settings
         with self._store.begin() as connection:
             known = node_memory.recall_all(connection, settings.cluster)
+            late = {one.node: one for one in never_due(known.values(), settings.slurm, now)}
             found = not_returned(states, known, settings.nodes.keys(), settings.slurm, now)
-            node_memory.remember(connection, settings.cluster, found)
+            changed = late | {one.node: one for one in found}
+            node_memory.remember(connection, settings.cluster, changed.values())
         for one in found:
             wait = round((one.due_at - now) / 1e9)
             self._log.warning(
