@@ -234,3 +234,19 @@ def test_the_model_and_the_real_store_agree_after_every_step(
         name, model = step(rng, model, real)
         done.append(name)
         assert real.seen() == model, f"after {', '.join(done)}"
+
+
+@pytest.mark.parametrize(
+    ("back", "age"), [(-30.0, 30.0), (1.0, 0.0), (45.0, 0.0), (595.0, 0.0), (3600.0, None)]
+)
+def test_a_node_counts_as_just_booted_while_the_stores_clock_is_set_back_to_before_its_boot(
+    engine: sa.Engine, back: float, age: float | None
+) -> None:
+    """Without an age, a late power-off or a second reboot would not wait until it could register."""
+    real = Real(engine, WORLDS[0])
+    real.workers[0].accept(real.requests[1:], [], MOMENT)
+    real.workers[0].commit(Batch(booted={"node1": MOMENT}), MOMENT)
+    with engine.begin() as connection:
+        moved = nodes.c.booted_at + int(back * 1000)
+        connection.execute(sa.update(nodes).values(booted_at=moved))
+    assert real.workers[0].read_one("node1").boot_age == pytest.approx(age, abs=20.0)

@@ -8,6 +8,9 @@ from schemas.commands import Desired
 from workers.store.database import insert, store_clock
 from workers.store.tables import holds, nodes
 
+# For so long (ms) a boot from a future that the store's clock was set back from counts as one of now.
+_SET_BACK = 600_000
+
 
 def raised(dialect: str) -> sa.Insert:
     """Upsert-if-greater.
@@ -47,7 +50,11 @@ def rows(dialect: str) -> sa.Select[Any]:
         *(nodes.c.server_id, nodes.c.lease_owner),
         nodes.c.lease_until - clock,
         nodes.c.unsettled_until - clock,
-        sa.case((nodes.c.booted_at.between(1, clock), age)),
+        # a clock that was set back knows no age, but the node may have booted just now
+        sa.case(
+            (nodes.c.booted_at.between(1, clock), age),
+            (nodes.c.booted_at.between(clock, clock + _SET_BACK), sa.literal(0.0)),
+        ),
         holds.c.reason,
         *(nodes.c.booted, nodes.c.boot_from, nodes.c.off_asked),
     ).select_from(nodes.outerjoin(holds, on_hold))

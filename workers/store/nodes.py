@@ -27,7 +27,7 @@ class DesiredRow:
         unsettled_left: seconds in which a call may still take effect whose answer was lost; what is
             listed before ends nothing.
         boot_age: seconds since a call last booted the node, or may have (its worker was killed), by the
-            store's clock; None if unknown.
+            store's clock; 0 while that clock is up to ten minutes before it; None if unknown.
         held: why the node is on hold, or None.
         booted: the generation under which a call last booted the node.
         boot_from: slurmctld waits for a boot under this generation or a later one.
