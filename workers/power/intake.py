@@ -20,7 +20,7 @@ class Pending:
 
     Attributes:
         since: monotonic seconds of its delivery.
-        rested: whether it came late, or again: slurmctld may not know of it any more.
+        rested: whether it came late, again or from the future: slurmctld may not know of it any more.
         dry_run: whether nothing is done for it; only what would be done is reported.
         id: the request's id.
         key: request id and round.
@@ -59,5 +59,5 @@ def read(
     kept = replace(delivery, content=None)  # many wait: their content is in the command
     dry_run = is_dry is not None and is_dry(command.node)
     again = delivery.redelivered or history.parked > 0 or history.attempt > 0
-    rested = again or at - command.generation > PROMPT * 1e9
+    rested = again or abs(at - command.generation) > PROMPT * 1e9
     return Pending(kept, command, history, time.monotonic(), dry_run, rested)
