@@ -186,6 +186,26 @@ def test_a_cloud_that_asks_to_slow_down_has_changed_nothing() -> None:
     assert (after.called, after.fresh_after) == (False, ACCEPTED)
 
 
+@pytest.mark.parametrize(
+    "error", [CloudError(429, "slow", retry_after=1.0), CloudError(401, "who?"), TokenError("none")]
+)
+def test_refusals_for_hours_do_not_fill_the_record_of_a_round(error: Exception) -> None:
+    """The record is written anew with each answer, and its outcome is one message."""
+    waiting = calling()
+    answers: list[str | Exception] = [
+        "id-1",
+        *[error] * 1000,
+        CloudError(500, "boom"),
+        error,
+        "id-1",
+    ]
+    for answer in (*answers, CloudError(500, "boom"), CloudError(500, "boom")):
+        waiting = replace(learned(waiting, answer), phase=waiting.phase)
+    name = classify(error).cause.error
+    results = [made.result for made in waiting.actions[UP.id, 1]]
+    assert results == ["done", name, "server_side", name, "done", *["server_side"] * 2]
+
+
 def test_after_six_conflicts_in_a_row_an_attempt_has_failed() -> None:
     waiting = calling()
     for number in range(1, 6):

@@ -220,11 +220,8 @@ def action_of(
 def _after_error(node: PendingNode, verdict: Verdict) -> PendingNode:
     if verdict.then in {Then.PROBE, Then.PARK}:
         return replace(node, phase=Judging(verdict.cause, excused=verdict.then is Then.PARK))
-    step: Step | None = None
     if verdict.then is Then.REJECT:
-        step = Finish(Transition.FAILED, verdict.cause, None)
-    elif verdict.then is Then.LOOK:
-        node = replace(node, conflicts=node.conflicts + 1)
-        if node.conflicts > _CONFLICTS:
-            step = Retry(verdict.cause)
-    return node if step is None else replace(node, phase=Decided(step))
+        return replace(node, phase=Decided(Finish(Transition.FAILED, verdict.cause, None)))
+    conflicts = node.conflicts + (verdict.then is Then.LOOK)
+    phase = Decided(Retry(verdict.cause)) if conflicts > _CONFLICTS else node.phase
+    return replace(node, conflicts=conflicts, phase=phase)

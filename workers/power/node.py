@@ -237,8 +237,10 @@ def recorded(node: PendingNode, call: Calling, action: CloudAction, now: float) 
     """After a call was answered; a successful one starts patience again."""
     if action.action == FIND_IMAGE:
         return node
-    made = (*node.actions.get(call.key, ()), action)
-    actions, row = {**node.actions, call.key: made}, node.row
+    made = node.actions.get(call.key, ())
+    if made and not _may_be_done(action) and replace(made[-1], time=action.time) == action:
+        made = made[:-1]  # refused once more: of such answers in a row, the last is enough
+    actions, row = {**node.actions, call.key: (*made, action)}, node.row
     if counts_as_boot(action):
         row = replace(row, booted=max(row.booted, call.row.generation))
     patient_since = now if action.result == DONE else node.patient_since
