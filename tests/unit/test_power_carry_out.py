@@ -20,11 +20,14 @@ from tests.testbed.pending_nodes import CLUSTER, DOWN, GROUP, SERVER, UP, action
 from workers.broker.delivery import DeliveryHistory
 from workers.clouds.actions import CREATE, REBOOT, START
 from workers.clouds.decide import Act
-from workers.clouds.driver import CloudDriver
+from workers.clouds.driver import Answered, CloudDriver
+from workers.clouds.errors import CloudError
+from workers.clouds.nova_requests import Call
 from workers.config.groups import CloudSettings
 from workers.config.logins import PasswordSource
 from workers.config.tables import PowerSettings
 from workers.power.carry_out import StepTaker
+from workers.power.cloud_events import CloudEvents
 from workers.power.metrics import PowerMetrics
 from workers.power.next_step import BOOTS_STUCK
 from workers.power.node import QUEUED, Calling, Decided, PendingNode
@@ -363,3 +366,32 @@ def test_after_the_store_was_away_a_call_under_way_is_still_waited_for(bench: Be
     # nobody else would give its lease up
     assert kept.released == {"node3"}
     assert bench.state.on_cloud("main") == [replace(calling, requests=())]
+
+
+# -- answers of the cloud
+
+
+@pytest.mark.parametrize(
+    ("answer", "attempt"),
+    [
+        ("id-1", True),
+        (CloudError(409, "not now"), True),
+        (CloudError(429, "slow"), False),
+        (CloudError(503, "slow", retry_after=1.0), False),
+        (CloudError(503, "boom"), False),
+    ],
+)
+def test_a_cloud_that_only_asks_for_a_rest_has_not_acted_for_others(
+    bench: Bench, answer: str | CloudError, *, attempt: bool
+) -> None:
+    """An overloaded cloud says 503 to one and 429 to the other: that is no node's own fault."""
+    metrics = bench.publisher.metrics
+    events = CloudEvents(bench.state, {"main": bench.driver}, 20.0, metrics)
+    other = command("node2", kind=Kind.RESUME)
+    for asked, said in ((UP, CloudError(503, "boom")), (other, answer)):
+        calling = Calling(Act(START, "id-1"), row(asked), (asked.id, 1), 1.0)
+        bench.put(node(asked, pending(asked), phase=calling))
+        events.answered(Answered("main", Call(START, "id-1", asked.node, "all"), said))
+    bench.lists(OFF)
+    step = bench.steps.step(bench.state.nodes["node1"], time.monotonic())
+    assert isinstance(step, Retry if attempt else ParkNode)

@@ -69,7 +69,8 @@ class CloudEvents:
             if counts_as_boot(made):
                 batch.booted[node.name] = call.row.generation
         self.metrics.calls.labels(cloud.name, made.action, made.result).observe(now - call.since)
-        sick = verdict is not None and verdict.then in {Then.HOLD, Then.PARK, Then.PROBE}
+        # a gateway that says 429 shows no more than a 503 that the cloud itself acts
+        sick = verdict is not None and verdict.then not in {Then.LOOK, Then.REJECT}
         # of a cloud that does not act, one line a node is enough
         again = sick and node.name in cloud.health.failing
         (self._log.debug if again else self._log.info)(
