@@ -68,7 +68,8 @@ class SnapshotListings:
         for server in servers if condemned else ():
             tries, not_before = self._deleted.get(server.id, (0, 0.0))
             due = server.id in condemned and now >= not_before
-            if due and self._may_delete(cloud, server):
+            has_room = cloud.in_flight < cloud.limiter.window  # jobs wait behind these calls
+            if due and has_room and self._may_delete(cloud, server):
                 rest = doubled(self.settings.resync.repeat_after, tries + 1, _LONGEST_REPEAT)
                 self._deleted[server.id] = tries + 1, now + rest
                 call = Call(DELETE, server.id, server.node or server.name, group="")
