@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
-from tests.testbed.deliveries import delivery
+import pytest
+from prometheus_client import CollectorRegistry
+
+from tests.testbed.deliveries import RecordingLink, delivery, outbox_on
+from tests.testbed.installation import CLUSTER, Installation
 from tests.testbed.instant import InstantCloud, InstantLink, engine_on
 from tests.testbed.requests import resume, suspend
 from tests.testbed.waiting import until
+from workers.power.metrics import PowerMetrics
+from workers.power.publisher import Publisher
+from workers.power.reception import Reception
+from workers.power.state import EngineState
+from workers.store.database import open_store
+from workers.store.power_store import Accepted, PowerStore
+from workers.store.slurm_view import SnapshotReader
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,3 +79,31 @@ def test_suspends_of_a_lost_connection_wait_no_more_because_they_come_again(run_
         until(ended, 30, "all to end", interval=0)
     assert sum(one.connection == 2 for one in acked) == len(NODES)
     assert sum(one.connection == 1 for one in acked) <= 250
+
+
+class AwayStore(PowerStore):
+    """A store that is away."""
+
+    def __init__(self) -> None:
+        """It opens nothing."""
+
+    def accept(self, *_: object) -> Accepted:
+        raise TimeoutError("the store is away")
+
+
+def test_a_suspend_waits_from_its_arrival_on_also_in_the_backlog(run_dir: Path) -> None:
+    """The store comes back after 30 s: slurmctld may have forgotten its call, and given the node a job."""
+    settings = Installation(run_dir / "site", "amqp://me:secret@127.0.0.1:1/v").settings
+    metrics = PowerMetrics(CollectorRegistry())
+    publisher = Publisher(outbox_on(RecordingLink()), CLUSTER, metrics)
+    snapshots = SnapshotReader(
+        open_store(settings.store.url, "state"), CLUSTER, enabled=False, stale_after=60.0
+    )
+    reception = Reception(settings, EngineState(), AwayStore(), snapshots, publisher)
+    reception.receive(delivery(suspend("main1")))
+    come = time.monotonic()
+    until(lambda: time.monotonic() > come, 5, "time to pass")
+    with pytest.raises(TimeoutError):
+        reception.turn()
+    [request] = reception.arrived
+    assert request.since <= come

@@ -3,7 +3,7 @@
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from schemas.errors import MalformedMessageError
 from schemas.events import Cause, Transition
@@ -45,8 +45,7 @@ class Reception:
 
     Attributes:
         arrived: the requests for the next `turn`.
-        suspends: deliveries that come after them, in their order, and when they came (ns since the
-            epoch).
+        suspends: deliveries that come after them, in their order; when they came, by both clocks.
     """
 
     settings: Settings
@@ -55,7 +54,7 @@ class Reception:
     snapshots: SnapshotReader
     publisher: Publisher
     arrived: list[Pending] = field(default_factory=list)
-    suspends: deque[tuple[Delivery, int]] = field(default_factory=deque)
+    suspends: deque[tuple[Delivery, int, float]] = field(default_factory=deque)
     _is_dry: Callable[[str], bool] | None = field(init=False)
 
     def __post_init__(self) -> None:
@@ -63,18 +62,19 @@ class Reception:
 
     def receive(self, delivery: Delivery) -> None:
         """Take a delivery in, for the next `turn` or a later one."""
+        come = delivery, time.time_ns(), time.monotonic()
         if delivery.queue == topology.SUSPEND_QUEUE:
-            self.suspends.append((delivery, time.time_ns()))
+            self.suspends.append(come)
         else:
-            self._read(delivery, time.time_ns())
+            self._read(*come)
 
-    def _read(self, delivery: Delivery, at: int) -> None:
+    def _read(self, delivery: Delivery, at: int, since: float) -> None:
         try:
             request = intake.read(delivery, self.publisher.cluster, at, self._is_dry)
         except MalformedMessageError as error:
             self.publisher.rejected(delivery, error)
         else:
-            self.arrived.append(request)
+            self.arrived.append(replace(request, since=since))
 
     def forget_before(self, connection: int) -> None:
         """Drop what came over earlier connections: it comes again."""
