@@ -250,3 +250,21 @@ def test_a_node_counts_as_just_booted_while_the_stores_clock_is_set_back_to_befo
         moved = nodes.c.booted_at + int(back * 1000)
         connection.execute(sa.update(nodes).values(booted_at=moved))
     assert real.workers[0].read_one("node1").boot_age == pytest.approx(age, abs=20.0)
+
+
+def test_a_call_from_before_the_stores_clock_was_set_back_is_unsettled_for_one_timeout(
+    engine: sa.Engine,
+) -> None:
+    """Each request of the node would end an API timeout later, for as long as the clock is behind."""
+    real = Real(engine, WORLDS[0])
+    real.workers[0].accept(real.requests[:1], [], MOMENT)
+    real.workers[0].commit(Batch(unsettled={"node1"}), MOMENT)
+    with engine.begin() as connection:
+        later = nodes.c.unsettled_until + 86_400_000
+        connection.execute(sa.update(nodes).values(unsettled_until=later))
+    real.workers[0].accept(real.requests[1:], [], MOMENT)
+    assert 0.0 < real.workers[0].read_one("node1").unsettled_left <= 20.0
+    with engine.begin() as connection:
+        passed = nodes.c.unsettled_until - 20_000
+        connection.execute(sa.update(nodes).values(unsettled_until=passed))
+    assert real.workers[0].read_one("node1").unsettled_left == 0.0

@@ -75,6 +75,11 @@ class NodeTable:
         self._mine = nodes.c.lease_owner == lease.owner.name
         self._lasts_until = clock + int(lease.seconds * 1000)
         self._settled = clock + int(lease.settling * 1000)
+        # a longer time was written before the store's clock was set back
+        self._unsettled = sa.case(
+            (nodes.c.unsettled_until > self._settled, self._settled),
+            else_=nodes.c.unsettled_until,
+        )
         # whoever did not give its lease up may have booted the node, and not have said so
         theirs = sa.and_(nodes.c.lease_owner.is_not(None), sa.not_(self._mine))
         self._maybe_booted = sa.case((theirs, clock), else_=nodes.c.booted_at)
@@ -112,6 +117,7 @@ class NodeTable:
         free = sa.or_(nodes.c.lease_owner.is_(None), self._mine, nodes.c.lease_until < self._clock)
         name, until, booted_at = self._lease.owner.name, self._lasts_until, self._maybe_booted
         taken = {"lease_owner": name, "lease_until": until, "booted_at": booted_at}
+        taken["unsettled_until"] = self._unsettled
         self._update(connection, names, free, taken)
         return self.read(connection, names)
 
