@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,9 @@ from workers.slurm.metrics import SlurmMetrics
 from workers.slurm.node_memory import Due, NodeMemory, recall, remember
 from workers.slurm.node_updates import NodeUpdates
 from workers.slurm.scontrol import Slurm
+from workers.store import holds
 from workers.store.database import open_store
+from workers.store.holds import Hold
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -42,6 +45,7 @@ class FakeCommands:
     """scontrol with one node that is out of service; `on_read` is called after the first reading."""
 
     def __init__(self, _settings: object) -> None:
+        self.line = LINE
         self.updates: list[tuple[str, ...]] = []
         self.on_read: Callable[[], None] = lambda: None
 
@@ -53,7 +57,7 @@ class FakeCommands:
             self.updates.append(arguments[1:])
             return ""
         self.on_read()
-        return LINE
+        return self.line
 
 
 class Bench:
@@ -120,3 +124,28 @@ def test_lost_return_is_due_again_and_sent_again(bench: Bench) -> None:
     bench.remember(replace(bench.memory, due_at=1))
     bench.updates.on_due()
     assert bench.commands.updates == [("NodeName=node1", "State=IDLE")] * 2
+
+
+def test_a_node_on_hold_that_slurm_has_lost_from_view_gets_no_jobs_before_its_release(
+    bench: Bench,
+) -> None:
+    """It is under maintenance: its next job would wait for a boot that is parked."""
+    bench.commands.line = "NodeName=node1 State=IDLE+CLOUD+POWERED_DOWN+NOT_RESPONDING NodeAddr=x"
+    with bench.store.begin() as connection:
+        holds.place(connection, CLUSTER, [Hold("node1", "disk swap", "me", 1)])
+    bench.updates.take_up()
+    assert bench.commands.updates == []
+    with bench.store.begin() as connection:
+        holds.lift(connection, CLUSTER, ["node1"])
+    bench.updates.take_up()
+    assert bench.commands.updates == [("NodeName=node1", "State=IDLE")]
+
+
+def test_a_return_that_a_clock_of_tomorrow_has_set_is_due_at_the_next_search(bench: Bench) -> None:
+    tomorrow = time.time_ns() + 86_400 * 10**9
+    bench.remember(replace(DUE, due_at=tomorrow, failed_at=tomorrow))
+    bench.updates.on_due()
+    assert bench.commands.updates == []
+    bench.updates.take_up()
+    bench.updates.on_due()
+    assert bench.commands.updates == [("NodeName=node1", "State=IDLE")]

@@ -28,6 +28,7 @@ from workers.slurm.requeued import FailedBoot, jobs_on
 from workers.slurm.scontrol import Slurm
 from workers.slurm.updates import SlurmUpdate, UpdateKind, without_effect
 from workers.store.database import reading
+from workers.store.holds import all_holds
 
 # If the worker crashes, another one repeats a due node after this time, ns.
 _CLAIM = 10 * 10**9
@@ -158,7 +159,10 @@ class NodeUpdates:
             )
 
     def _unavailable(self, names: Collection[str]) -> list[str]:
-        return [n for n, state in self._slurm.nodes(names).items() if state.unavailable]
+        states = self._slurm.nodes(names)
+        with reading(self._store) as connection:
+            held = all_holds(connection, self._settings.cluster)
+        return [n for n, state in states.items() if state.unavailable and n not in held]
 
     def _boot(self, given_up: RequestEvent) -> FailedBoot:
         """The boot that Slurm has abandoned: requested by the node's request before this one."""
