@@ -26,6 +26,7 @@ from workers.resync import drift_memory
 from workers.resync.drift import Drift
 from workers.resync.drift_memory import DriftMemory
 from workers.resync.worker import ResyncWorker
+from workers.slurm.node_memory import Due, NodeMemory, remember
 from workers.store import snapshots, tables
 from workers.store.database import open_store
 from workers.store.snapshots import StoredListing
@@ -248,26 +249,44 @@ def test_no_second_server_starts_for_a_node_that_answers_from_its_groups_former_
     store.dispose()
 
 
-@pytest.mark.parametrize("known", [False, True], ids=["observed", "remembered"])
+@pytest.mark.parametrize("noted_as", ["observed", "accepted", "remembered"])
 def test_a_clock_that_was_a_day_ahead_neither_hides_an_orphan_nor_delays_its_repair(
-    bench: Bench, *, known: bool
+    bench: Bench, noted_as: str
 ) -> None:
     """It would run for as long as the clock was ahead, and no drift would name it."""
     day = time.time_ns() + 86_400 * NS
     row = {"cluster": CLUSTER, "node": "node1", "desired": "down", "generation": 1}
     with bench.run.store.begin() as connection:
-        seen = {"request_id": "r", "observed_at": 1 if known else day}
+        seen = {"request_id": "r", "observed_at": day if noted_as == "observed" else 1}
         connection.execute(sa.insert(tables.nodes), row | seen)
-        if known:
+        if noted_as == "accepted":  # and lost with the broker's disk
+            lost = {"cluster": CLUSTER, "request_id": "r", "round": 1, "node": "node1"}
+            times = {"generation": 1, "accepted_at": day}
+            connection.execute(sa.insert(tables.requests), lost | times)
+        elif noted_as == "remembered":
             noted = DriftMemory("node1", Drift.ORPHAN, day, 1, day)
             drift_memory.remember(connection, CLUSTER, [noted])
     snapshot = view()
     bench.receive(*messages(snapshot))
     bench.list_cloud(snapshot.generation, RUNNING)
-    if known:
+    if noted_as == "remembered":
         with bench.run.store.begin() as connection:
             noted = drift_memory.recall(connection, CLUSTER)["node1"]
         assert max(noted.since, noted.repaired_at) < time.time_ns()
     else:
         (command,) = bench.requested
         assert command.node == "node1"
+
+
+def test_a_node_whose_boot_failed_by_a_clock_of_tomorrow_is_left_down(bench: Bench) -> None:
+    """No slurm worker runs that would return it."""
+    day = time.time_ns() + 86_400 * NS
+    failed = NodeMemory("node1", 1, 1, Due.RETURN, day, "quota", "lamplighter: quota: none", day)
+    with bench.run.store.begin() as connection:
+        remember(connection, CLUSTER, [failed])
+    snapshot = view()
+    down = replace(snapshot.nodes[0], state="DOWN+CLOUD+POWERED_DOWN", reason=failed.reason)
+    bench.receive(*messages(replace(snapshot, nodes=(down, *snapshot.nodes[1:]))))
+    bench.list_cloud(snapshot.generation)
+    (notice,) = bench.notices
+    assert notice.message.startswith("left_down")

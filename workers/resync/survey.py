@@ -91,14 +91,14 @@ def survey(connection: sa.Connection, settings: Settings, snapshot: Snapshot) ->
     }
     views = {name: _view(cluster, listing) for name, listing in listings.items()}
     rows = _rows(connection, cluster)
-    busy = _busy(connection, cluster, snapshot.generation - _LONGEST_REQUEST)
+    # what was noted later was noted before a worker's clock was set back: long ago, perhaps
+    not_later = time.time_ns() + int(settings.power.clock_ahead * 10**9)
+    busy = _busy(connection, cluster, snapshot.generation - _LONGEST_REQUEST, not_later)
     holds = all_holds(connection, cluster)
     returning = _returning(connection, cluster)
     in_time = snapshot.generation - int(settings.slurm.return_at_most * 10**9)
     slurm = {node.node: node for node in snapshot.nodes}
     absent = _absent(settings, slurm)
-    # what was observed later was noted before a worker's clock was set back: long ago, perhaps
-    not_later = time.time_ns() + int(settings.power.clock_ahead * 10**9)
     strays = [
         (cloud, server)
         for cloud, view in views.items()
@@ -130,7 +130,7 @@ def survey(connection: sa.Connection, settings: Settings, snapshot: Snapshot) ->
             # of these, the slurm worker returns those that failed lately
             left_down=name in slurm
             and slurm[name].failed_boot
-            and returning.get(name, 0) < in_time,
+            and not in_time <= returning.get(name, 0) <= not_later,
             stop_timeout=group.stop_timeout,
         )
         own_id = row.server_id if row else None
@@ -195,12 +195,12 @@ def _returning(connection: sa.Connection, cluster: str) -> Mapping[str, int]:
     return {row.node: row.failed_at for row in connection.execute(query)}
 
 
-def _busy(connection: sa.Connection, cluster: str, since: int) -> frozenset[str]:
+def _busy(connection: sa.Connection, cluster: str, since: int, until: int) -> frozenset[str]:
     query = sa.select(requests.c.node).where(
         requests.c.cluster == cluster,
         # decided_at has an index, outcome has none
         requests.c.decided_at.is_(None),
-        requests.c.accepted_at >= since,
+        requests.c.accepted_at.between(since, until),
     )
     return frozenset(connection.scalars(query))
 
