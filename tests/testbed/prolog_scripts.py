@@ -52,6 +52,8 @@ class Scripts:
         """Start one: with only SLURM_* variables, and `blocked` signals."""
 
         def prepare() -> None:
+            for number in BLOCKED:  # nohup, for one, leaves some ignored
+                signal.signal(number, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_BLOCK, self.blocked)
             for kind, most in self.limits.items():
                 resource.setrlimit(kind, (most, most))
