@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
 import psutil
@@ -57,10 +57,8 @@ class Waiting:
 
     def cpu(self) -> dict[str, float]:
         """Percent of one core of the worker with its scontrol, and of slurmctld, for some seconds."""
-        worker = psutil.Process(self.worker.pid)
-        of = {"worker and scontrol": [worker, *self.sessions()]}
-        of["slurmctld"] = [psutil.Process(self.slurm.pid)]
-        before = {name: _cpu(processes) for name, processes in of.items()}
+        of = {"worker and scontrol": self.worker.pid, "slurmctld": self.slurm.pid}
+        before = {name: _cpu(pid) for name, pid in of.items()}
         time.sleep(self._seconds)  # what is measured is the time itself
         return {name: (_cpu(of[name]) - was) / self._seconds * 100 for name, was in before.items()}
 
@@ -96,9 +94,13 @@ class Waiting:
         return sum(one.memory_full_info().uss for one in [*self.scripts(), *others]) / 1e6
 
 
-def _cpu(processes: list[psutil.Process]) -> float:
-    """Seconds of CPU that these processes and their ended children have used."""
-    times = [one.cpu_times() for one in processes]
+def _cpu(pid: int) -> float:
+    """Seconds of CPU that a process and its children have used, also those that have ended."""
+    process = psutil.Process(pid)
+    times = [process.cpu_times()]
+    for child in process.children():
+        with suppress(psutil.NoSuchProcess):  # then its time is among the process's own
+            times.append(child.cpu_times())
     return sum(t.user + t.system + t.children_user + t.children_system for t in times)
 
 
