@@ -85,10 +85,9 @@ class _Sweep:
             lost = 1 if self.sent > before else lost + 1
 
     def _batches(self, paths: list[Path]) -> Iterator[Batch]:
-        settings, report_ = self.settings, self.problems.append
-        hooks = settings.shares_spool
-        for spooled in spool.claim(paths, settings.cluster, report_, of_hooks=hooks):
-            sending = Sending(spooled.call, spooled, self.problems.append)
+        cluster, note = self.settings.cluster, self.problems.append
+        for spooled in spool.claim(paths, cluster, note, of_hooks=self.settings.shares_spool):
+            sending = Sending(spooled.call, spooled, note)
             yield sending.batch(_BATCH_SECONDS)
             # The publisher asks for the next batch when this one is settled.
             self.sent += sending.confirmed

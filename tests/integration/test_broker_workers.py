@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from producers.amqp import connection_parameters
-from tests.testbed.installation import Installation
+from tests.testbed.installation import ONE_GROUP, Installation
 from tests.testbed.waiting import until
 from workers.broker import topology
 from workers.broker.blocking import blocking_channel
@@ -23,15 +23,7 @@ QUEUES = {
     "notify": (topology.NOTIFY_QUEUE,),
     "resync": (topology.SNAPSHOT_QUEUE,),
 }
-MORE = """
-[clouds.one]
-auth_url = "http://127.0.0.1:1/v3"
-project_id = "p"
-source = { type = "password", username = "u", password_command = ["true"] }
-[groups.all]
-nodes = "node[1-3]"
-cloud = "one"
-[[notify.webhook]]
+MORE = f"""{ONE_GROUP}[[notify.webhook]]
 name = "desk"
 url = "http://127.0.0.1:1/"
 events = ["failed"]

@@ -16,7 +16,7 @@ from schemas.envelope import parse
 from schemas.notices import notice_from
 from schemas.server import Server
 from schemas.snapshot import PowerSaving, SlurmNode, Snapshot
-from tests.testbed.installation import CLUSTER, Installation
+from tests.testbed.installation import CLUSTER, ONE_GROUP, Installation
 from tests.testbed.messages import CORRELATION
 from workers.broker import topology
 from workers.resync import drift_memory
@@ -33,17 +33,10 @@ if TYPE_CHECKING:
 
 OUT = "IDLE+CLOUD+POWERED_DOWN"
 BAKED = GroupImage("all", "id-7", "prepared", "node1", "request-7", 1, 1)
-MORE = """
+MORE = f"""
 [resync]
 grace = 3600.0
-[clouds.one]
-auth_url = "http://127.0.0.1:1/v3"
-project_id = "p"
-source = { type = "password", username = "u", password_command = ["true"] }
-[groups.all]
-nodes = "node[1-3]"
-cloud = "one"
-"""
+{ONE_GROUP}"""
 MORE_CLOUDS = """
 [clouds.two]
 auth_url = "http://127.0.0.1:1/v3"

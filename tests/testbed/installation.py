@@ -29,6 +29,16 @@ if TYPE_CHECKING:
     from producers.message import Message
 
 CLUSTER = "test"
+# More tables: a group of three nodes on a cloud that nobody reaches.
+ONE_GROUP = """
+[clouds.one]
+auth_url = "http://127.0.0.1:1/v3"
+project_id = "p"
+source = { type = "password", username = "u", password_command = ["true"] }
+[groups.all]
+nodes = "node[1-3]"
+cloud = "one"
+"""
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ SET = DeliveryHistory(
 def test_a_command_is_read_with_its_history() -> None:
     asked = command()
     come = delivery(asked, SET.to_headers())
-    read = intake.read(come, "test", MOMENT)
+    read = intake.read(come, "test", MOMENT, 0.0)
     assert (read.delivery, read.command, read.history) == (come, asked, SET)
     assert (read.id, read.key) == (asked.id, (asked.id, 3))
 
@@ -55,13 +55,13 @@ def test_a_body_that_is_not_a_command_is_refused_and_the_field_named(
     body: bytes, field: str
 ) -> None:
     with pytest.raises(MalformedMessageError) as caught:
-        intake.read(delivery(body), "test", MOMENT)
+        intake.read(delivery(body), "test", MOMENT, 0.0)
     assert caught.value.field == field
 
 
 def test_a_command_of_another_cluster_is_refused() -> None:
     with pytest.raises(MalformedMessageError, match="is cluster other, not test"):
-        intake.read(delivery(command(cluster="other")), "test", MOMENT)
+        intake.read(delivery(command(cluster="other")), "test", MOMENT, 0.0)
 
 
 def test_a_request_without_headers_is_new() -> None:
@@ -165,12 +165,12 @@ def test_headers_fit_into_a_frame_after_many_failures_with_long_messages() -> No
 @pytest.mark.parametrize("kind", Kind)
 def test_commands_of_all_kinds_are_read(kind: Kind) -> None:
     asked = replace(command(kind=kind), jobs=())
-    assert intake.read(delivery(asked), "test", MOMENT).command == asked
+    assert intake.read(delivery(asked), "test", MOMENT, 0.0).command == asked
 
 
 def test_a_request_for_a_node_in_a_dry_run_is_marked() -> None:
     asked = delivery(command("node1")), delivery(command("node2"))
-    read = [intake.read(one, "test", MOMENT, lambda node: node == "node2") for one in asked]
+    read = [intake.read(one, "test", MOMENT, 0.0, lambda node: node == "node2") for one in asked]
     assert [request.dry_run for request in read] == [False, True]
 
 
@@ -180,7 +180,7 @@ def test_a_request_has_rested_if_it_comes_late_or_again_or_from_the_future() -> 
     def rested(age: float, history: DeliveryHistory | None = None, *, again: bool = False) -> bool:
         come = delivery(command(), (history or DeliveryHistory()).to_headers())
         at = MOMENT + int(age * 10**9)
-        return intake.read(replace(come, redelivered=again), "test", at).rested
+        return intake.read(replace(come, redelivered=again), "test", at, 0.0).rested
 
     assert rested(-60.0)  # the hooks' clock was set back: nobody knows its age
     assert not rested(-9.0)  # clocks that differ

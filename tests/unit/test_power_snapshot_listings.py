@@ -7,7 +7,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, cast
 
 from schemas.server import Server
-from tests.testbed.installation import CLUSTER, Installation
+from tests.testbed.installation import CLUSTER, ONE_GROUP, Installation
 from tests.testbed.waiting import until
 from workers.clouds.driver import Answered, CloudDriver
 from workers.power.snapshot_listings import SnapshotListings
@@ -21,15 +21,6 @@ if TYPE_CHECKING:
     from workers.clouds.nova_requests import Call
     from workers.store.slurm_view import SnapshotReader
 
-MORE = """
-[clouds.one]
-auth_url = "http://127.0.0.1:1/v3"
-project_id = "p"
-source = { type = "password", username = "u", password_command = ["true"] }
-[groups.all]
-nodes = "node[1-3]"
-cloud = "one"
-"""
 STRAYS = [
     Server(f"id-{i}", f"old{i}", "SHUTOFF", cluster=CLUSTER, node=f"old{i}") for i in range(50)
 ]
@@ -63,7 +54,7 @@ def test_the_deletion_of_many_strays_leaves_room_for_the_calls_that_jobs_wait_fo
     run_dir: Path,
 ) -> None:
     """A group was taken out of lamplighter.toml: each snapshot deletes some of its servers."""
-    site = Installation(run_dir / "site", "amqp://me:secret@127.0.0.1:1/v", more=MORE)
+    site = Installation(run_dir / "site", "amqp://me:secret@127.0.0.1:1/v", more=ONE_GROUP)
     posted: list[CloudEvent] = []
     settings, cloud = site.settings.clouds["one"], cast("Cloud", Deletes())
     with closing(CloudDriver("one", CLUSTER, settings, cloud, posted.append)) as driver:

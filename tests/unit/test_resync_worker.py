@@ -17,7 +17,7 @@ from schemas.notices import Notice, notice_from
 from schemas.server import Server
 from schemas.snapshot import SlurmNode, Snapshot
 from tests.testbed.deliveries import RecordingLink, delivery
-from tests.testbed.installation import CLUSTER, Installation
+from tests.testbed.installation import CLUSTER, ONE_GROUP, Installation
 from tests.testbed.messages import CORRELATION
 from tests.testbed.waiting import until
 from workers.broker import topology
@@ -40,21 +40,14 @@ if TYPE_CHECKING:
     from workers.broker.delivery import Delivery
 
 NS = 10**9
-MORE = """
+MORE = f"""
 [slurm]
 snapshot_interval = 0.2
 [resync]
 enabled = true
 grace = 0
 stale_after = 4.0
-[clouds.one]
-auth_url = "http://127.0.0.1:1/v3"
-project_id = "p"
-source = { type = "password", username = "u", password_command = ["true"] }
-[groups.all]
-nodes = "node[1-3]"
-cloud = "one"
-"""
+{ONE_GROUP}"""
 
 
 class Confirming(RecordingLink):

@@ -10,7 +10,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from tests.testbed.deliveries import RecordingLink
-from tests.testbed.installation import CLUSTER, Installation
+from tests.testbed.installation import CLUSTER, ONE_GROUP, Installation
 from workers.process.runtime import Runtime
 from workers.slurm import scontrol
 from workers.slurm.metrics import SlurmMetrics
@@ -30,15 +30,6 @@ if TYPE_CHECKING:
 REASON = "lamplighter: quota: none"
 DUE = NodeMemory("node1", 7, 1, Due.RETURN, 1, "quota", REASON, 1)
 LINE = f"NodeName=node1 State=DOWN+CLOUD+POWERED_DOWN NodeAddr=x Reason={REASON} [root@2026]"
-MORE = """
-[clouds.one]
-auth_url = "http://127.0.0.1:1/v3"
-project_id = "p"
-source = { type = "password", username = "u", password_command = ["true"] }
-[groups.all]
-nodes = "node[1-3]"
-cloud = "one"
-"""
 
 
 class FakeCommands:
@@ -92,7 +83,9 @@ def store(run_dir: Path) -> Iterator[sa.Engine]:
 @pytest.fixture
 def bench(run_dir: Path, store: sa.Engine, monkeypatch: pytest.MonkeyPatch) -> Bench:
     monkeypatch.setattr(scontrol, "SlurmCommands", FakeCommands)
-    settings = Installation(run_dir / "site", "amqp://me:secret@127.0.0.1:1/v", more=MORE).settings
+    settings = Installation(
+        run_dir / "site", "amqp://me:secret@127.0.0.1:1/v", more=ONE_GROUP
+    ).settings
     return Bench(Runtime(settings, "slurm", "slurm@test:1", store))
 
 

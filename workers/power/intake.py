@@ -1,6 +1,5 @@
 """From a delivery to a pending request."""
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
@@ -12,6 +11,7 @@ from workers.store.requests import RoundKey
 # slurmctld writes its state up to 5 s after a change: one that was killed before has forgotten its
 # call. A call that comes later than this (seconds) may be such a one.
 PROMPT = 10.0
+IsDry = Callable[[str], bool] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +40,8 @@ class Pending:
         object.__setattr__(self, "key", (self.id, self.history.round))
 
 
-def read(
-    delivery: Delivery, cluster: str, at: int, is_dry: Callable[[str], bool] | None = None
-) -> Pending:
-    """The request that a delivery for our cluster carries; it came `at` (ns since the epoch).
+def read(delivery: Delivery, cluster: str, at: int, since: float, is_dry: IsDry = None) -> Pending:
+    """The request that a delivery for our cluster carries; `at` (ns since the epoch) and `since` are when it came.
 
     `is_dry` says whether a node is in a dry run; None if none is.
 
@@ -60,4 +58,4 @@ def read(
     dry_run = is_dry is not None and is_dry(command.node)
     again = delivery.redelivered or history.parked > 0 or history.attempt > 0
     rested = again or abs(at - command.generation) > PROMPT * 1e9
-    return Pending(kept, command, history, time.monotonic(), dry_run, rested)
+    return Pending(kept, command, history, since, dry_run, rested)

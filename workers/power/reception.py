@@ -2,8 +2,8 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from schemas.errors import MalformedMessageError
 from schemas.events import Cause, Transition
@@ -55,7 +55,7 @@ class Reception:
     publisher: Publisher
     arrived: list[Pending] = field(default_factory=list)
     suspends: deque[tuple[Delivery, int, float]] = field(default_factory=deque)
-    _is_dry: Callable[[str], bool] | None = field(init=False)
+    _is_dry: intake.IsDry = field(init=False)
 
     def __post_init__(self) -> None:
         self._is_dry = self.settings.is_dry if self.settings.dry_groups else None
@@ -70,11 +70,11 @@ class Reception:
 
     def _read(self, delivery: Delivery, at: int, since: float) -> None:
         try:
-            request = intake.read(delivery, self.publisher.cluster, at, self._is_dry)
+            request = intake.read(delivery, self.publisher.cluster, at, since, self._is_dry)
         except MalformedMessageError as error:
             self.publisher.rejected(delivery, error)
         else:
-            self.arrived.append(replace(request, since=since))
+            self.arrived.append(request)
 
     def forget_before(self, connection: int) -> None:
         """Drop what came over earlier connections: it comes again."""
