@@ -153,11 +153,11 @@ def main() -> None:
     arrays = [kind for kind in KINDS if kind.startswith("array")] * max(1, runs // 10)
     with temporary_folder() as folder, choose().open(folder) as broker:
         with ExitStack() as stack:
-            bench = open_bench(stack, folder / "alone", broker, _nodes(runs), waits=False)
+            bench = open_bench(stack, folder / "alone", broker, _nodes(runs), slots=None)
             alone = bench.measure([*kinds * min(runs, ALONE), *arrays[:1]])
             up_alone = bench.up(runs)
         with ExitStack() as stack:
-            bench = open_bench(stack, folder / "with", broker, _nodes(runs), waits=True)
+            bench = open_bench(stack, folder / "with", broker, _nodes(runs), slots=1000)
             ours = [one for kind in [*kinds * runs, *arrays] for one in bench.measure([kind])]
             up = bench.up(runs)
     figures: list[Figure] = []
@@ -194,14 +194,23 @@ def _nodes(runs: int) -> int:
 
 
 def open_bench(  # noqa: PLR0913 - what the two benchmarks vary
-    stack: ExitStack, folder: Path, broker: Broker, nodes: int, *, waits: bool, slots: int = 1000
+    stack: ExitStack,
+    folder: Path,
+    broker: Broker,
+    nodes: int,
+    *,
+    slots: int | None,
+    worker: bool | None = None,
 ) -> Bench:
-    """A slurmctld with or without the prolog, and with its slurm worker."""
+    """A slurmctld with a slurm worker and the prolog, with so many slots; None: without the prolog.
+
+    Without the prolog there is a worker only if `worker` says so.
+    """
     settings = SlurmSettings(nodes=nodes, suspend_time=3600, resume_timeout=900)
     waiting = folder / "waiting"
     folder.mkdir()
     folder.chmod(0o755)
-    if waits:
+    if slots is not None:
         program = site_prolog(folder / "site-prolog", waiting)
         settings = replace(
             settings,
@@ -209,21 +218,23 @@ def open_bench(  # noqa: PLR0913 - what the two benchmarks vary
             environment=(("GLIBC_TUNABLES", TUNABLES),),
         )
     slurm = stack.enter_context(PrivateSlurm(folder / "slurm", settings))
-    worker: Child | None = None
-    if waits:
-        vhost = broker.create_vhost()
-        more = (
-            f'[slurm]\nresume_timeout = 900\nprolog = "{waiting}"\nprolog_slots = {slots}\n'
-            f'[groups.g]\nnodes = "node[1-{settings.nodes}]"\n'
-            'cloud = "c"\n[clouds.c]\nauth_url = "http://127.0.0.1:1/v3"\nproject_id = "p"\n'
-            'source = { type = "password", username = "u", password_command = ["true"] }\n'
-        )
-        site = Installation(slurm.conf_dir, broker.amqp_url(vhost), more=more)
-        site.make_hook_folders()
-        site.prepare()
-        worker = stack.enter_context(site.start("worker", "slurm"))
-        until(lambda: "prolog_watched" in site.logs(), 30, "the slurm worker")
-    return Bench(slurm, iter(expand(f"node[1-{settings.nodes}]")), worker)
+    names = iter(expand(f"node[1-{settings.nodes}]"))
+    if not (worker or slots is not None):
+        return Bench(slurm, names)
+    more = (
+        "[slurm]\nresume_timeout = 900\n"
+        + ("" if slots is None else f'prolog = "{waiting}"\nprolog_slots = {slots}\n')
+        + f'[groups.g]\nnodes = "node[1-{settings.nodes}]"\n'
+        'cloud = "c"\n[clouds.c]\nauth_url = "http://127.0.0.1:1/v3"\nproject_id = "p"\n'
+        'source = { type = "password", username = "u", password_command = ["true"] }\n'
+    )
+    site = Installation(slurm.conf_dir, broker.amqp_url(broker.create_vhost()), more=more)
+    site.make_hook_folders()
+    site.prepare()
+    child = stack.enter_context(site.start("worker", "slurm"))
+    ready = "worker_started" if slots is None else "prolog_watched"
+    until(lambda: ready in site.logs(), 30, "the slurm worker")
+    return Bench(slurm, names, child)
 
 
 if __name__ == "__main__":

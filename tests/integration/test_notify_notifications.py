@@ -36,14 +36,14 @@ def test_a_notification_is_claimed_rescheduled_and_kept_when_done(store: sa.Engi
         notifications.add(connection, "other", [ONE])
         notifications.add(connection, "test", [])
         assert notifications.count_waiting(connection, "test") == {"one": 1, "two": 1}
-        assert notifications.claim(connection, "test", "one", 99, 200) is None
-        found = notifications.claim(connection, "test", "one", 100, 200)
+        assert notifications.claim(connection, "test", "one", 99, 200, 9_000) is None
+        found = notifications.claim(connection, "test", "one", 100, 200, 9_000)
         assert found == replace(ONE, due_at=200)
-        assert notifications.claim(connection, "test", "one", 199, 300) is None
+        assert notifications.claim(connection, "test", "one", 199, 300, 9_000) is None
         errors = found.failed(Cause("http_500", "no"), 150)
         notifications.reschedule(connection, "test", found, errors, 180)
     with store.begin() as connection:
-        again = notifications.claim(connection, "test", "one", 180, 300)
+        again = notifications.claim(connection, "test", "one", 180, 300, 9_000)
         assert again is not None
         assert (again.attempt, again.errors[0]["error"]) == (2, "http_500")
         notifications.mark_done(connection, "test", again, 190)
@@ -59,6 +59,14 @@ def test_a_notification_is_claimed_rescheduled_and_kept_when_done(store: sa.Engi
         assert notifications.count_waiting(connection, "test")["one"] == 2
 
 
+def test_what_was_scheduled_before_the_clock_was_set_back_is_due_now(store: sa.Engine) -> None:
+    with store.begin() as connection:
+        notifications.add(connection, "test", [replace(ONE, due_at=9_001)])
+        assert notifications.claim(connection, "test", "one", 100, 200, 9_001) is None
+        assert notifications.claim(connection, "test", "one", 100, 200, 9_000) is not None
+        assert notifications.claim(connection, "test", "one", 100, 300, 9_000) is None
+
+
 def test_workers_never_claim_the_same_notification_and_the_longest_due_is_first(
     store: sa.Engine,
 ) -> None:
@@ -68,7 +76,7 @@ def test_workers_never_claim_the_same_notification_and_the_longest_due_is_first(
 
     def take(_: int) -> str:
         with store.begin() as connection:
-            found = notifications.claim(connection, "test", "one", 1000, 5000)
+            found = notifications.claim(connection, "test", "one", 1000, 5000, 9_000)
         assert found is not None
         return found.event_id
 

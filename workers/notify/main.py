@@ -33,6 +33,8 @@ _DELETE_EVERY = 3600.0
 # Attempts under way may finish within this time; unfinished ones are repeated.
 _SHUTDOWN_SECONDS = 5.0
 _CLAIM_NS = 60 * 10**9
+# No attempt was scheduled later than this: the clock was set back since.
+_LATEST_NS = 86_400 * 10**9
 # Longer than a killed worker or the spool may take to publish an event again.
 _KEEP_DONE_NS = 7 * 24 * 3600 * 10**9
 _MAX_ROUND = 2**31 - 1
@@ -135,7 +137,8 @@ class Intake:
         """Dead-letter one notification for a webhook that is no longer configured."""
         cluster, now = self._run.settings.cluster, time.time_ns()
         with self._run.store.begin() as connection:
-            found = notifications.claim(connection, cluster, name, now, now + _CLAIM_NS)
+            until, latest = now + _CLAIM_NS, now + _LATEST_NS
+            found = notifications.claim(connection, cluster, name, now, until, latest)
         cause = Cause("no_webhook", "a webhook with this name is no longer configured")
         if found is not None and dead_letters.publish(self._link, found, cause):
             with self._run.store.begin() as connection:

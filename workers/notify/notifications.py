@@ -55,11 +55,12 @@ def add(connection: sa.Connection, cluster: str, new: Iterable[Notification]) ->
 
 
 def claim(
-    connection: sa.Connection, cluster: str, webhook: str, now: int, until: int
+    connection: sa.Connection, cluster: str, webhook: str, now: int, until: int, latest: int
 ) -> Notification | None:
     """Take the notification that has been due longest; it is due again at `until`.
 
-    Several workers never claim the same one.
+    Several workers never claim the same one. What is due after `latest`, later than anything is ever
+    due, was scheduled before our clock was set back: it is due now.
     """
     columns = (notifications.c[name] for name in Notification.__dataclass_fields__)
     query = (
@@ -68,7 +69,7 @@ def claim(
             notifications.c.cluster == cluster,
             notifications.c.webhook == webhook,
             notifications.c.done_at.is_(None),
-            notifications.c.due_at <= now,
+            sa.or_(notifications.c.due_at <= now, notifications.c.due_at > latest),
         )
         .order_by(notifications.c.due_at, notifications.c.received_at, notifications.c.event_id)
         .limit(1)

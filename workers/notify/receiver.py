@@ -105,8 +105,11 @@ class Receiver:
         now = time.time_ns()
         # two requests at most; the timeout applies to connecting and to waiting for the response
         until = now + int((4 * self._webhook.timeout + _GRACE) * _NS)
+        latest = now + int(self._webhook.give_up_after * _NS)
         with self._run.store.begin() as connection:
-            due = notifications.claim(connection, self._cluster, self._webhook.name, now, until)
+            due = notifications.claim(
+                connection, self._cluster, self._webhook.name, now, until, max(until, latest)
+            )
         if due is None:
             return False
         verdict = self._attempt(due)
@@ -146,7 +149,7 @@ class Receiver:
         return self._judge(due, self._client.send(told, due.event_id))
 
     def _judge(self, due: Notification, response: Response) -> Verdict:
-        left = self._webhook.give_up_after - (time.time_ns() - due.received_at) / _NS
+        left = self._webhook.give_up_after - max(0, time.time_ns() - due.received_at) / _NS
         opus = self._webhook.format == "opus"
         return judge(response, attempt=due.attempt, left=left, opus=opus)
 
