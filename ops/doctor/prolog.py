@@ -9,8 +9,9 @@ import sqlalchemy as sa
 from ops.cli.errors import STORE_ERRORS
 from ops.cli.session import Session
 from ops.doctor.host import wrong
-from ops.doctor.slurm import PROLOG, version_of
-from ops.install.units import PROGRAMS, PROLOG_DROP_IN, RUN
+from ops.doctor.slurm import version_of
+from ops.install.slurm_rules import SLOW_SALLOC
+from ops.install.units import PROGRAMS, PROLOG, PROLOG_DROP_IN, RUN
 from ops.site.findings import Finding, Severity
 from ops.site.kinds import Kind
 from schemas.registrations import TYPE as REGISTERED
@@ -23,9 +24,8 @@ _FOLDER = RUN / "prolog"
 _DAY = 86_400 * 10**9
 # Seconds that each booted node waits in the mean for slurmctld's timer.
 _TIMER_MEAN = 15
-# The version whose salloc waits 3 s for any PrologSlurmctld, and the first whose srun and salloc wait
-# for the timer, as sbatch does in all versions.
-_SLOW_SALLOC, _ALL_WAIT = (22, 5), (23, 11)
+# The first version whose srun and salloc wait for the timer, as sbatch does in all versions.
+_ALL_WAIT = (23, 11)
 
 
 def boots_of_a_day(session: Session) -> int | None:
@@ -89,7 +89,7 @@ def _worth(version: tuple[int, int], boots: int | None, *, in_use: bool) -> str:
         gain += f"; in the last 24 h, {boots} boots: about {day:.0f} min of powered-on nodes"
         if not boots:
             gain += ", so that it does not pay"
-    if version == _SLOW_SALLOC:
+    if version == SLOW_SALLOC:
         gain += "; with Slurm 22.05 it makes salloc on nodes that are up 3 s slower"
         gain += ": leave it out where users mostly do that"
     return gain
@@ -104,7 +104,9 @@ def _slots(config: Mapping[str, str], settings: Settings, *, tuned: bool | None)
         True: "slurmctld has GLIBC_TUNABLES with pthread.stack_cache_size",
         False: "slurmctld lacks GLIBC_TUNABLES=glibc.pthread.stack_cache_size=2147483648",
     }[tuned]
-    remedy = f"lamplighter init writes /etc/systemd/system/{PROLOG_DROP_IN}; restart slurmctld"
+    remedy = (
+        f"lamplighter init --prolog writes /etc/systemd/system/{PROLOG_DROP_IN}; restart slurmctld"
+    )
     if not tuned and not knows_tunable():
         known = "glibc before 2.34, as of this host, lacks pthread.stack_cache_size"
         remedy = "upgrade this host's system, or Slurm to 26.05"

@@ -14,7 +14,7 @@ from ops.doctor.access import EXECUTE, READ, User, start_of
 from ops.doctor.host import fixable, has_spool, wrong
 from ops.install.slurm_conf import our_name
 from ops.install.slurm_rules import rules
-from ops.install.units import INSTALL_AGAIN, PROGRAMS
+from ops.install.units import INSTALL_AGAIN, PROGRAMS, PROLOG
 from ops.site.findings import Finding, Severity
 from ops.site.kinds import Kind
 from producers.hosts import expand
@@ -22,6 +22,7 @@ from schemas.errors import MalformedMessageError
 from schemas.numbers import whole_number
 from workers.config.settings import Settings
 from workers.slurm.power_saving import exceptions_of
+from workers.slurm.prolog_slots import version_in
 
 _PROGRAMS = {
     "ResumeProgram": "lamplighter-resume",
@@ -36,7 +37,6 @@ _WITHOUT = {
 }
 # States and flags that we read began there (schemas/snapshot.py).
 _OLDEST = (21, 8)
-PROLOG = "lamplighter-prolog"
 _SHEBANG = re.compile(rb"#!\s*(/\S+)")
 # from 24.05 on, a parameter that may have several values has an index
 _LINE = re.compile(r"^(\w+)(?:\[\d+\])?\s*=\s?(.*)$", re.MULTILINE)
@@ -200,5 +200,4 @@ def _exempt(parameter: str, nodes: Collection[str], settings: Settings) -> Itera
 
 def version_of(config: Mapping[str, str]) -> tuple[int, int]:
     """The version of slurmctld, as (22, 5)."""
-    found = re.match(r"(\d+)\.(\d+)", config.get("SLURM_VERSION", ""))
-    return (int(found[1]), int(found[2])) if found else (0, 0)
+    return version_in(config.get("SLURM_VERSION", ""))

@@ -4,15 +4,18 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import click
 import sqlalchemy as sa
 
 from ops.install.cloud_entry import CloudEntry, asked, read_entry, read_site
+from ops.install.place import output_of
 from ops.install.site import Group, Site
 from ops.install.slurm_conf import SlurmConf
-from ops.install.units import DATABASE, PROGRAMS
+from ops.install.units import DATABASE, PROGRAMS, PROLOG
 from producers.hosts import expand
 from producers.settings import ConfigError
 from schemas.errors import MalformedMessageError
+from workers.slurm.prolog_slots import version_in
 
 
 def ask_site(
@@ -71,8 +74,20 @@ def ask_site(
         store=_store(options["store"]),
         management_url=management_url,
         insecure=options["insecure"],
+        prolog=_prolog(slurm, answer=options["prolog"], ask=ask),
+        slurm_version=version_in(output_of(("slurmctld", "-V"))),
     )
     return site, entry
+
+
+def _prolog(slurm: SlurmConf, *, answer: bool | None, ask: bool) -> bool:
+    """Whether jobs wait in lamplighter-prolog: not asked where slurm.conf has it already."""
+    if answer is not None:
+        return answer
+    if str(PROGRAMS / PROLOG) in slurm.values.get("prologslurmctld", "").split(","):
+        return True
+    question = f"Start jobs as soon as their nodes are there, by {PROLOG} (docs/prolog.md)?"
+    return ask and click.confirm(question, default=False)
 
 
 def _require_together(options: Mapping[str, Any]) -> None:

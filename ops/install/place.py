@@ -6,6 +6,7 @@ import os
 import pwd
 import shutil
 import stat
+import subprocess
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -16,10 +17,11 @@ from ops.install.units import HIDDEN, INSTALL_AGAIN
 from producers.disk import read_file, user_name
 from producers.settings import ConfigError
 from workers.process.files import create_file
-from workers.process.programs import problem_of
+from workers.process.programs import problem_of, run_program
 
 # Of root, as su(1) sets it.
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_ENVIRONMENT = {"PATH": _PATH, "LC_ALL": "C.UTF-8", "HOME": "/root"}
 # RabbitMQ may just be starting.
 _SECONDS = 180.0
 
@@ -204,10 +206,19 @@ def _group(gid: int) -> str:
         return f"gid {gid}"
 
 
+def output_of(command: Sequence[str]) -> str:
+    """What a system command prints; empty if it cannot be run, or fails."""
+    program = shutil.which(command[0], path=_PATH)
+    try:
+        done = run_program((program or command[0], *command[1:]), _SECONDS, _ENVIRONMENT)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return "" if done.returncode else done.stdout.decode(errors="replace")
+
+
 def run(command: Sequence[str]) -> str | None:
     """Run a system command; returns what it says if it fails, else None."""
     program = shutil.which(command[0], path=_PATH)
     if program is None:
         return f"{command[0]} is not installed"
-    environment = {"PATH": _PATH, "LC_ALL": "C.UTF-8", "HOME": "/root"}
-    return problem_of((program, *command[1:]), _SECONDS, environment)
+    return problem_of((program, *command[1:]), _SECONDS, _ENVIRONMENT)

@@ -78,7 +78,8 @@ def site_files(site: Site, included: str, entry: CloudEntry) -> Iterator[Planned
         yield PlannedFile(CLOUD_CA, entry.certificate)
     yield PlannedFile(site.slurm.path.parent / OWN_LINES, included)
     yield PlannedFile(Path("/etc/logrotate.d/lamplighter"), units.logrotate(user))
-    yield PlannedFile(SYSTEM / units.PROLOG_DROP_IN, units.prolog_drop_in(PROGRAMS))
+    if site.prolog:
+        yield PlannedFile(SYSTEM / units.PROLOG_DROP_IN, units.prolog_drop_in(PROGRAMS))
 
 
 def system_files(workers: Collection[str], slurm_user: str | None) -> Iterator[PlannedFile]:

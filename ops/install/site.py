@@ -46,6 +46,8 @@ class Site:
         store: the database's address; None for SQLite.
         management_url: of the broker's management API; None if it has none here.
         insecure: the tables (broker, cloud, store) whose connections may be unencrypted.
+        prolog: whether jobs wait in lamplighter-prolog for their nodes.
+        slurm_version: as (22, 5); (0, 0) if it is not known.
     """
 
     cluster: str
@@ -58,6 +60,8 @@ class Site:
     store: str | None = None
     management_url: str | None = None
     insecure: Collection[str] = ()
+    prolog: bool = False
+    slurm_version: tuple[int, int] = (0, 0)
 
     @property
     def management(self) -> str:

@@ -14,7 +14,8 @@ from ops.install.site import (
     Site,
 )
 from ops.install.slurm_conf import SlurmConf
-from ops.install.slurm_rules import rules
+from ops.install.slurm_rules import SLOW_SALLOC, rules
+from ops.install.units import PROLOG
 from producers.hosts import expand
 from schemas.errors import MalformedMessageError
 from workers.slurm.power_saving import exceptions_of
@@ -28,7 +29,7 @@ def slurm_lines(site: Site) -> tuple[str, list[str]]:
     """
     slurm = site.slurm
     lines, differences = [], []
-    for key, present, better in (*_own(site), *_by_rules(slurm), *_exemptions(site)):
+    for key, present, better in (*_own(site), *_by_rules(site), *_exemptions(site)):
         if present is None:
             lines.append(f"{key}={better}")
         else:
@@ -47,13 +48,7 @@ def advice(site: Site) -> Iterator[str]:
             f"write ResumeTimeout={RESUME_TIMEOUT} there, and resume_timeout = {RESUME_TIMEOUT} in [slurm] "
             "of lamplighter.toml"
         )
-    prolog = site.slurm.values.get("prologslurmctld")
-    if prolog is not None and str(_prolog(site)) not in prolog.split(","):
-        yield (
-            f"PrologSlurmctld={prolog} in {site.slurm.path} can stay: call {_prolog(site)} at its end, or, "
-            f"from Slurm 24.05 on, add the line PrologSlurmctld={_prolog(site)}; then jobs start as soon as "
-            "their nodes are there"
-        )
+    yield from _prolog_advice(site)
     known = set(site.slurm.known_nodes)
     unknown = [node for node in expand(site.group.nodes) if node not in known]
     if unknown:
@@ -63,12 +58,29 @@ def advice(site: Site) -> Iterator[str]:
         )
 
 
+def _prolog_advice(site: Site) -> Iterator[str]:
+    if not site.prolog:
+        return
+    others = site.slurm.values.get("prologslurmctld")
+    if others is not None and str(_prolog(site)) not in others.split(","):
+        yield (
+            f"PrologSlurmctld={others} in {site.slurm.path} can stay: call {_prolog(site)} at its end, or, "
+            f"from Slurm 24.05 on, add the line PrologSlurmctld={_prolog(site)}; then jobs start as soon as "
+            "their nodes are there"
+        )
+    if site.slurm_version in {(0, 0), SLOW_SALLOC}:
+        yield (
+            "with Slurm 22.05, any PrologSlurmctld makes each salloc on nodes that are up 3 s slower: leave out "
+            "--prolog if your users work with salloc, and nodes are mostly up"
+        )
+
+
 # A parameter, its value in slurm.conf or None, and what to write; nothing if it must go.
 _Change = tuple[str, str | None, str]
 
 
 def _prolog(site: Site) -> Path:
-    return site.programs / "lamplighter-prolog"
+    return site.programs / PROLOG
 
 
 def _own(site: Site) -> Iterator[_Change]:
@@ -84,7 +96,7 @@ def _own(site: Site) -> Iterator[_Change]:
     }
     if site.slurm.of_partitions("SuspendTime"):
         del wanted["SuspendTime"]  # for all it would power down those of other partitions, too
-    if "prologslurmctld" in site.slurm.values:
+    if not site.prolog or "prologslurmctld" in site.slurm.values:
         del wanted["PrologSlurmctld"]  # the site's own stays
     for key, value in wanted.items():
         present = site.slurm.values.get(key.lower())
@@ -93,9 +105,10 @@ def _own(site: Site) -> Iterator[_Change]:
             yield key, present, better
 
 
-def _by_rules(slurm: SlurmConf) -> Iterator[_Change]:
+def _by_rules(site: Site) -> Iterator[_Change]:
+    slurm = site.slurm
     longest = slurm.longest("ResumeTimeout", RESUME_TIMEOUT)
-    for rule in rules(longest, prolog=True):
+    for rule in rules(longest, prolog=site.prolog):
         present = slurm.values.get(rule.parameter.lower())
         better = rule.better(present)
         if better is not None:

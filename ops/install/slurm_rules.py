@@ -8,6 +8,8 @@ from workers.slurm.prolog_release import GRACE
 
 # Slurm's number for a time that is not set, and for none at all (NO_VAL16, INFINITE16).
 _NEVER = 65_533
+# The version whose salloc waits 3 s for any PrologSlurmctld, also on nodes that are up.
+SLOW_SALLOC = (22, 5)
 # Seconds that a prolog's limit is to be longer than ResumeTimeout: above what lamplighter-prolog takes.
 _MORE = 60
 

@@ -16,6 +16,9 @@ def lamplighter_toml(site: Site) -> str:
     template = ""
     if site.group.server:
         template = f"\n[groups.nodes.server]               # how a server is created\n{_fields(site.group.server)}"
+    prolog = ""
+    if site.prolog:
+        prolog = f'prolog = "{RUN}/prolog"       # jobs start as soon as their nodes are there (docs/prolog.md)\n'
     return f"""\
 # Written by `lamplighter init`; all fields: docs/configuration.md. Secrets are in files of their own.
 cluster = {_value(site.cluster)}
@@ -35,8 +38,7 @@ conf = {_value(str(site.slurm.path))}
 resume_timeout = {site.slurm.longest("ResumeTimeout", RESUME_TIMEOUT)}
 suspend_timeout = {site.slurm.longest("SuspendTimeout", SUSPEND_TIMEOUT)}
 set_addresses = true                  # false if the names of the nodes are in your DNS
-prolog = "{RUN}/prolog"       # jobs start as soon as their nodes are there (docs/prolog.md)
-
+{prolog}
 [resync]
 enabled = true
 

@@ -194,6 +194,7 @@ d {RUN} 0750 {slurm_user} {GROUP}
 """
 
 
+PROLOG = "lamplighter-prolog"
 PROLOG_DROP_IN = Path("slurmctld.service.d/lamplighter-prolog.conf")
 
 
@@ -207,7 +208,7 @@ def prolog_drop_in(programs: Path) -> str:
 [Service]
 # Without it, a slurmctld before 26.05 can hang at its end while many jobs wait in their prolog.
 Environment=GLIBC_TUNABLES=glibc.pthread.stack_cache_size=2147483648
-ExecStop=-{programs / "lamplighter-prolog"} --release
+ExecStop=-{programs / PROLOG} --release
 """
 
 

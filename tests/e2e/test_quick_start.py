@@ -64,6 +64,7 @@ all:
     lamplighter_image: node-image
     lamplighter_flavor: m1.tiny
     lamplighter_networks: [none]
+    lamplighter_prolog: true
     lamplighter_store: postgresql://127.0.0.1/state
     lamplighter_database: controller
     lamplighter_psql: [setpriv, --reuid=postgres, --regid=postgres, --clear-groups, psql, -q, -d, postgres]
@@ -105,7 +106,7 @@ echo '# by hand' | tee -a /etc/lamplighter/lamplighter.toml >> /etc/systemd/syst
 rm /etc/slurm/lamplighter.conf
 playbook -l controller
 grep 'by hand' /etc/lamplighter/lamplighter.toml /etc/systemd/system/lamplighter-power.service*
-scontrol show config | grep ResumeProgram
+scontrol show config | grep -E 'ResumeProgram|PrologSlurmctld'
 """
 
 pytestmark = pytest.mark.timeout(600)
@@ -200,4 +201,5 @@ def test_one_playbook_leads_to_the_first_job_and_changes_nothing_the_second_time
     # slurmctld reads what was written anew
     assert "HANDLER [lamplighter : Restart Slurm's controller]" in changed
     assert "/opt/lamplighter/bin/lamplighter-resume\n" in changed
+    assert "/opt/lamplighter/bin/lamplighter-prolog\n" in changed
     assert "aB6sDn4uXcV1gKe0ZtRy5QwM" not in output

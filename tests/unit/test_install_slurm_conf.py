@@ -193,7 +193,7 @@ OURS = "PrologSlurmctld=/opt/lamplighter/bin/lamplighter-prolog"
 def test_a_prolog_of_the_site_stays(folder: Path, lines: list[str], *, is_named: bool) -> None:
     with (folder / "slurm.conf").open("a") as file:
         file.writelines(f"{line}\n" for line in lines)
-    made = replace(site(folder), slurm=read_slurm_conf(folder / "slurm.conf"))
+    made = replace(site(folder), prolog=True)
     text, differences = slurm_lines(made)
     assert "PrologSlurmctld" not in text + "".join(differences)
     found = [line for line in advice(made) if line.startswith("PrologSlurmctld=/etc/slurm/own in ")]
@@ -205,11 +205,25 @@ def test_a_prolog_of_the_site_stays(folder: Path, lines: list[str], *, is_named:
 def test_a_limit_that_ends_the_prolog_is_a_difference(folder: Path, parameter: str) -> None:
     with (folder / "slurm.conf").open("a") as file:
         file.write(f"ResumeTimeout=900\n{parameter}=100\n")
-    made = replace(site(folder), slurm=read_slurm_conf(folder / "slurm.conf"))
-    assert any(
-        line.startswith(f"{parameter}=100 in ") and line.endswith(f"change it to {parameter}=960")
-        for line in slurm_lines(made)[1]
-    )
+    wanted = f"{parameter}=100 in {folder}/slurm.conf: change it to {parameter}=960"
+    assert wanted in slurm_lines(replace(site(folder), prolog=True))[1]
+    assert wanted not in slurm_lines(site(folder))[1]
+
+
+@pytest.mark.parametrize(
+    ("prolog", "version", "is_named"),
+    [
+        (True, (22, 5), True),
+        (True, (0, 0), True),
+        (True, (23, 11), False),
+        (False, (22, 5), False),
+    ],
+)
+def test_what_the_prolog_costs_with_slurm_22_05_is_said(
+    folder: Path, version: tuple[int, int], *, prolog: bool, is_named: bool
+) -> None:
+    made = replace(site(folder), prolog=prolog, slurm_version=version)
+    assert any("salloc on nodes that are up 3 s slower" in one for one in advice(made)) is is_named
 
 
 def test_the_ansible_role_stops_at_each_difference(folder: Path) -> None:

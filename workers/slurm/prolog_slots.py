@@ -25,11 +25,16 @@ def default_slots(version: str, *, tuned: bool | None) -> int:
         version: as `scontrol --version` prints it.
         tuned: as `is_tuned` returns it.
     """
-    found = re.search(r"(\d+)\.(\d+)", version)
-    number = (int(found[1]), int(found[2])) if found else (0, 0)
+    number = version_in(version)
     if number >= _FIXED or tuned:
         return _MOST
     return _SOME if number >= _LESS_FRAGILE else _FEW
+
+
+def version_in(text: str) -> tuple[int, int]:
+    """A version of Slurm, as (22, 5), in what its commands print; (0, 0) if there is none."""
+    found = re.search(r"(\d+)\.(\d+)", text)
+    return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
 def knows_tunable(libc: str | None = None) -> bool:
