@@ -19,15 +19,21 @@ if TYPE_CHECKING:
 class Clock:
     """Replaces time.monotonic."""
 
-    now = 1000.0
+    def __init__(self, now: float) -> None:
+        self.now = now
 
     def __call__(self) -> float:
         return self.now
 
 
-def waits(attempts: Sequence[float], patch: pytest.MonkeyPatch, memory: float = 0.0) -> list[float]:
+def waits(
+    attempts: Sequence[float],
+    patch: pytest.MonkeyPatch,
+    memory: float = 0.0,
+    now: float = 1000.0,
+) -> list[float]:
     """The waits after failed attempts: after one at the start, and after those that take `attempts` seconds."""
-    clock = Clock()
+    clock = Clock(now)
     patch.setattr(time, "monotonic", clock)
     backoff = Backoff(memory)
     found = [backoff.next()]
@@ -52,6 +58,14 @@ def test_waits_after_failures_that_come_late_double_too(monkeypatch: pytest.Monk
     found = waits([9.0] * 5, monkeypatch, memory=15.0)
     assert found[-1] >= 2.5
     assert waits([9.0] * 5 + [20.0], monkeypatch, memory=15.0)[-1] <= 0.2
+
+
+@pytest.mark.parametrize("memory", [0.0, 15.0])
+def test_the_first_wait_is_not_zero_on_a_host_that_has_just_started(
+    monkeypatch: pytest.MonkeyPatch, memory: float
+) -> None:
+    """Zero would stay zero: attempts without a pause, until one succeeds."""
+    assert min(waits([0.0] * 3, monkeypatch, memory, now=0.1)) >= 0.1
 
 
 @given(st.lists(st.floats(0, 100), max_size=50))

@@ -1,6 +1,5 @@
 """The audit worker's loop: reads every event from the broker, and acknowledges it once committed."""
 
-import random
 import time
 from collections.abc import Sequence
 
@@ -22,6 +21,7 @@ from workers.audit.record import (
     refused_record,
 )
 from workers.broker import outgoing, topology
+from workers.broker.backoff import Backoff
 from workers.broker.batches import Batches
 from workers.broker.delivery import Delivery
 from workers.broker.roles import AUDIT_CONFLICT
@@ -37,7 +37,6 @@ _CONFLICT_REMEDY = (
     "compare the conflict record with the outcome: lamplighter audit show REQUEST; if two workers are"
     " not the reason, find out who holds the password of the user that sent it, and replace it"
 )
-_LONGEST_WAIT = 10.0
 _FORGET_SECONDS = 3600.0
 _NS = 1_000_000_000
 _COUNTERS = {
@@ -103,7 +102,7 @@ class Consumer:
         """Whether the batch is committed; retries until the process is asked to stop."""
         now = time.time_ns()
         records = [_record_of(delivery, self._run.settings.cluster, now) for delivery in batch]
-        wait = 0.2
+        backoff = Backoff()
         while True:
             try:
                 self._report(append(self._engine, records), now)
@@ -115,9 +114,8 @@ class Consumer:
                         self._quarantined.inc()
                         self._log.warning("audit_quarantined", id=record.id, size=len(record.body))
                 return True
-            if self._run.stop.wait(random.uniform(wait / 2, wait)):  # noqa: S311 - jitter
+            if self._run.stop.wait(backoff.next()):
                 return False
-            wait = min(wait * 2, _LONGEST_WAIT)
 
     def _report(self, appended: Appended, now: int) -> None:
         self._recorded += appended.recorded
@@ -175,12 +173,11 @@ def _conflict(record: Record, now: int) -> Notice:
 
 def _open(run: Runtime) -> sa.Engine | None:
     """The audit store; waits until it is available. None if the process is asked to stop."""
-    wait = 0.2
+    backoff = Backoff()
     while not run.stop.is_set():
         try:
             return open_store(run.settings.store.audit_url, "audit")
         except sa.exc.OperationalError as error:
             run.lose_store(error, "audit_store_away")
-        run.stop.wait(wait)
-        wait = min(wait * 2, _LONGEST_WAIT)
+        run.stop.wait(backoff.next())
     return None

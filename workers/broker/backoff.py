@@ -1,5 +1,6 @@
 """Waits between attempts: they double from failure to failure, with jitter."""
 
+import math
 import random
 import time
 
@@ -15,7 +16,7 @@ class Backoff:
     def __init__(self, memory: float = 0.0) -> None:
         self._memory = memory
         self._ceiling = 0.0
-        self._failed_at = 0.0
+        self._failed_at = -math.inf  # monotonic time may count from the start of this host
 
     def next(self) -> float:
         """Note a failure; the seconds to wait before the next attempt."""
