@@ -3,7 +3,7 @@
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, NamedTuple
 
 import msgspec
@@ -20,6 +20,7 @@ from workers.store.tables import audit
 
 _STARTED, _ENDED = JobTransition.STARTED.type, JobTransition.ENDED.type
 _NS = 1_000_000_000
+_EPOCH, _MICROSECOND = datetime.fromtimestamp(0, UTC), timedelta(microseconds=1)
 # A job may start before the worker sees its node running: by one listing, and clock differences.
 _EARLIER = 600 * _NS
 # slurmctld's timer runs every 30 s; both times are whole seconds, and its turn takes a moment.
@@ -134,7 +135,7 @@ def _start_waits(
 
 
 def _ns(moment: datetime) -> int:
-    return int(moment.timestamp()) * _NS
+    return (moment - _EPOCH) // _MICROSECOND * 1000
 
 
 def _parse_run(body: bytes, type_: str, subject: str, seq: int) -> _RunData:

@@ -1,15 +1,19 @@
-"""Runs without a recorded end, for example because the file of reported runs was lost."""
+"""A report reads runs as all others do, also those without a recorded end."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given
 
+from ops.report import runs
 from ops.report.history import NodeHistory, PoweredOn
 from ops.report.runs import slurm_reports
-from schemas.jobs import JobEvent, JobTransition
+from schemas.envelope import parse
+from schemas.jobs import JobEvent, JobTransition, job_event_from
 from schemas.registrations import Registration
+from tests.testbed.strategies import job_events
 from workers.audit.log import append
 from workers.audit.record import record_of
 from workers.store.database import open_store, reading
@@ -23,6 +27,19 @@ T0 = 1_767_323_045
 
 def at(seconds: int) -> int:
     return (T0 + seconds) * NS
+
+
+RUNS = frozenset({JobTransition.STARTED, JobTransition.ENDED})
+
+
+@given(job_events.filter(lambda event: event.transition in RUNS))
+def test_the_short_parser_of_runs_agrees_with_the_complete_parser(event: JobEvent) -> None:
+    envelope = event.to_envelope()
+    whole = job_event_from(parse(envelope.to_json()))
+    found = runs._parse_run(envelope.to_json(), envelope.type, envelope.subject or "", 17)
+    assert (found.job_id, found.nodes, found.user) == (whole.job_id, whole.nodes, whole.user)
+    assert runs._ns(found.submitted_at) == whole.submitted_at
+    assert runs._ns(found.started_at) == whole.started_at
 
 
 @pytest.mark.parametrize(("started", "allocated"), [(100, 900), (1500, 0), (2100, 900)])
