@@ -33,8 +33,12 @@ if TYPE_CHECKING:
     from tests.testbed.broker import Broker
     from tests.testbed.processes import Child
 
-NODES = 60
-SLOTS = 4
+NODES = 180
+SLOTS = 10
+# Seconds that a script may hold up a job that is no longer to wait.
+HELD = 2.0
+# What it takes, on a busy machine, to see that a script has ended.
+SEEN = 0.5
 RESUME_TIMEOUT = 120
 JOB = "#!/bin/sh\necho started\nsleep 60\n"
 
@@ -64,6 +68,18 @@ class Site:
         job = self.slurm.sbatch(JOB, nodelist=",".join(names), nodes=count, **options)
         until(lambda: self.slurm.job_state(job) == "CONFIGURING", 60, f"job {job} to have nodes")
         return job, names
+
+    def submit_array(self, count: int) -> tuple[int, list[str]]:
+        """So many jobs on nodes of their own, as one array, once they wait for them; its ID and all nodes."""
+        names = [next(self.nodes) for _ in range(count)]
+        array = ["--parsable", f"--array=1-{count}", "--exclusive", "-N1"]
+        job = int(self.slurm.run("sbatch", *array, f"--exclude={others(names)}", text=JOB))
+        until(lambda: self.configuring() == count, 60, f"{count} jobs to have nodes")
+        return job, names
+
+    def configuring(self) -> int:
+        """How many jobs wait for their nodes."""
+        return self.slurm.run("squeue", "--noheader", "--array").count(" CF ")
 
     def registered(self, node: str) -> bool:
         return "POWERING_UP" not in self.slurm.node_state(node)
@@ -97,6 +113,14 @@ class Site:
         for job in self.slurm.run("squeue", "--noheader", "--format=%A").split():
             self.slurm.scontrol("update", f"JobId={job}", "Comment=saved")
         until(lambda: saved.stat().st_mtime > now, 30, "slurmctld to save the jobs")
+
+    @contextmanager
+    def not_held(self, left: int = 0) -> Iterator[None]:
+        """Check that after what is done in the block the scripts, but for some, end soon enough."""
+        yield
+        began = time.monotonic()
+        until(lambda: len(self.scripts()) == left, 30, f"{left} scripts to be left")
+        assert time.monotonic() - began <= HELD + SEEN
 
     def end(self, job: int, *, scripts: bool = True) -> None:
         """Cancel a job, and wait until no script is left."""
@@ -182,39 +206,63 @@ def others(names: list[str]) -> str:
     return ",".join(n for n in expand(f"node[1-{NODES}]") if n not in names)
 
 
+@pytest.mark.parametrize("jobs", [1, 10])
 @pytest.mark.parametrize("change", ["State=DOWN", "State=DRAIN", "State=POWER_DOWN_FORCE"])
-def test_a_job_whose_node_does_not_become_ready_is_not_held(site: Site, change: str) -> None:
+def test_a_job_whose_node_does_not_become_ready_is_not_held(
+    site: Site, change: str, jobs: int
+) -> None:
     with site.worker():
-        job, names = site.submit(2)
-        site.waits(1)
-        site.slurm.scontrol("update", f"NodeName={names[1]}", change, "Reason=broken")
-        until_none(site.scripts, 10, "the script")
-        assert site.releases()[job] in {"node_failed", "left"}
+        job, names = site.submit(2) if jobs == 1 else site.submit_array(jobs)
+        site.waits(jobs)
+        failing = ",".join(names[-jobs:])
+        with site.not_held():
+            site.slurm.scontrol("update", f"NodeName={failing}", change, "Reason=broken")
+        assert len(site.releases()) == jobs
+        assert set(site.releases().values()) <= {"node_failed", "left"}
         site.end(job)
 
 
+@pytest.mark.parametrize("jobs", [1, 10])
 @pytest.mark.parametrize("command", ["scancel", "requeue"])
-def test_a_job_that_leaves_its_nodes_is_not_held(site: Site, command: str) -> None:
+def test_a_job_that_leaves_its_nodes_is_not_held(site: Site, command: str, jobs: int) -> None:
     with site.worker():
-        job, _names = site.submit()
-        site.waits(1)
-        if command == "scancel":
-            site.slurm.run("scancel", str(job))
-        else:
-            site.slurm.scontrol("requeuehold", str(job))
-        until_none(site.scripts, 20, "the script")
-        until(lambda: site.releases().get(job) == "left", 20, "the watcher to know")
+        job, _names = site.submit_array(jobs)
+        site.waits(jobs)
+        with site.not_held():
+            if command == "scancel":
+                site.slurm.run("scancel", str(job))
+            else:
+                site.slurm.scontrol("requeuehold", str(job))
+        until(lambda: len(site.releases()) == jobs, 20, "the watcher to know")
+        assert set(site.releases().values()) == {"left"}
         site.end(job)
 
 
+def test_a_requeued_job_is_not_held_by_another_one_on_its_node(site: Site) -> None:
+    """Slurm does not start it again while its script waits, and the node still has a job."""
+    with site.worker():
+        leaves, names = site.submit()
+        stays = site.slurm.sbatch(JOB, nodelist=names[0], nodes=1)
+        site.waits(2)
+        with site.not_held(left=1):
+            site.slurm.scontrol("requeuehold", str(leaves))
+        until(lambda: site.releases() == {leaves: "left"}, 20, "the watcher to know")
+        assert site.slurm.job_state(stays) == "CONFIGURING"
+        site.end(leaves, scripts=False)
+        site.end(stays)
+
+
+@pytest.mark.parametrize("jobs", [1, 10])
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP, signal.SIGTERM])
-def test_no_job_waits_for_a_worker_that_does_not_answer(site: Site, number: signal.Signals) -> None:
+def test_no_job_waits_for_a_worker_that_does_not_answer(
+    site: Site, number: signal.Signals, jobs: int
+) -> None:
     with site.worker() as worker:
-        job, _names = site.submit()
-        site.waits(1)
-        worker.send(number)
-        until_none(site.scripts, 10, "the script")
-        assert site.slurm.job_state(job) == "CONFIGURING"
+        job, _names = site.submit_array(jobs)
+        site.waits(jobs)
+        with site.not_held():
+            worker.send(number)
+        assert site.configuring() == jobs
         if number is signal.SIGSTOP:
             worker.send(signal.SIGCONT)
     site.end(job)
@@ -229,15 +277,8 @@ def test_without_a_worker_no_job_waits(site: Site) -> None:
 
 
 def test_jobs_beyond_the_slots_go_on_at_once(site: Site) -> None:
-    names = [next(site.nodes) for _ in range(SLOTS + 2)]
-    array = ["--parsable", f"--array=1-{len(names)}", "--exclusive", f"--exclude={others(names)}"]
     with site.worker():
-        job = int(site.slurm.run("sbatch", *array, text=JOB))
-        until(
-            lambda: site.slurm.run("squeue", "--noheader", "--array").count(" CF ") == len(names),
-            20,
-            "all to have nodes",
-        )
+        job, _names = site.submit_array(SLOTS + 2)
         site.waits(SLOTS)
         assert site.releases() == {}
         site.end(job)
@@ -247,7 +288,8 @@ def test_jobs_beyond_the_slots_go_on_at_once(site: Site) -> None:
 def test_slurmctld_ends_and_comes_back_while_jobs_wait(site: Site, how: str) -> None:
     """At a reconfigure, 22.05 leaves the scripts alone; 24.11 may end them for good."""
     with site.worker():
-        waiting = [site.submit() for _ in range(SLOTS)]
+        rest, _names = site.submit_array(SLOTS - 4)
+        waiting = [site.submit() for _ in range(4)]
         site.waits(SLOTS)
         site.save()
         before = {script.pid for script in site.scripts()}
@@ -262,7 +304,7 @@ def test_slurmctld_ends_and_comes_back_while_jobs_wait(site: Site, how: str) -> 
         site.slurm.boot_resumed(*(names[0] for _, names in waiting))
         for job, _ in waiting:
             until(partial(site.slurm.output, job), 60, f"job {job} to run")
-        for job, _ in waiting:
+        for job in (rest, *(job for job, _ in waiting)):
             site.end(job, scripts=False)
         until_none(site.scripts, 10, "the scripts")
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from producers.settings import ConfigError
 from tests.testbed.prolog_scripts import NOBODY, SCRIPT, Scripts
 from tests.testbed.waiting import until
-from workers.slurm.nodes import JobState, NodeState
+from workers.slurm.nodes import NodeState
 from workers.slurm.prolog_fifos import Arrival, PrologFifos
 from workers.slurm.prolog_release import PrologJob, Release, has_left, release
 from workers.slurm.prolog_slots import default_slots, is_tuned
@@ -371,11 +371,21 @@ def test_a_job_goes_on_when_a_node_does_not_become_ready(flag: str) -> None:
 
 
 def test_a_job_goes_on_when_it_has_left_its_nodes() -> None:
-    assert has_left(None)
-    assert not has_left(JobState(7, "CONFIGURING", "node[1-2]"))
+    assert has_left(7, "slurm_load_jobs error: Invalid job id specified\n")
+    assert not has_left(7, "JobId=7 JobName=a JobState=CONFIGURING Reason=None\n")
+    assert not has_left(7, "slurm_load_jobs error: Unable to contact slurm controller\n")
     for state in ("PENDING", "COMPLETING", "CANCELLED", "RUNNING", "anything"):
-        assert has_left(JobState(7, state, ""))
+        assert has_left(7, f"JobId=8 JobState=FAILED x\nJobId=7 JobName=a JobState={state} R=x\n")
     assert decided(NodeState("node2", "IDLE", BOOTING.flags)) is Release.LEFT
+
+
+@pytest.mark.parametrize("name", ["a JobState=PENDING", "a\nJobId=7 JobState=PENDING", "a\nb"])
+def test_the_name_of_a_job_ends_no_wait(name: str) -> None:
+    """Neither its own nor another's."""
+    own = "JobId=7 JobName=a JobState=CONFIGURING Reason=None\n"
+    shown = f"JobId=8 JobName={name} JobState=CONFIGURING Reason=None\n"
+    assert not has_left(7, own + shown)
+    assert not has_left(8, own + shown)
 
 
 def test_a_job_does_not_wait_longer_than_its_ceiling() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import resource
-import threading
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
@@ -17,7 +16,6 @@ from tests.testbed.waiting import until
 from workers.process.runtime import Runtime
 from workers.slurm import prolog
 from workers.slurm.metrics import PrologMetrics
-from workers.slurm.nodes import JobState
 from workers.slurm.prolog_fifos import PrologFifos
 from workers.slurm.prolog_release import Release
 from workers.store.heartbeats import PROBLEM
@@ -37,36 +35,45 @@ READY = "NodeName=node1 State=ALLOCATED+CLOUD\n"
 
 @dataclass
 class FakeSlurm:
-    """A slurmctld and its scontrol: shows `nodes`, or does not answer; squeue waits for `may_answer`."""
+    """A slurmctld and its scontrol: shows `nodes`, or does not answer; `jobs` have another state, or none."""
 
     nodes: str | None = BOOTING
-    states: dict[int, JobState] = field(default_factory=dict)
-    may_answer: threading.Event = field(default_factory=threading.Event)
+    jobs: dict[int, str | None] = field(default_factory=dict)
     problems: list[Exception] = field(default_factory=list)
-    asked_jobs: int = 0
+    asked: int = 0
+    closed: int = 0
+    asked_jobs: list[int] = field(default_factory=list)
+    query: str = ""
     fds: tuple[int, ...] = ()
 
     def session(self) -> FakeSlurm:
         return self
 
     def close(self) -> None:
-        """No process runs."""
+        self.closed += 1
 
     def ask(self, query: str) -> None:
-        assert query.startswith("show node")
+        assert query.startswith(("show node", "show job"))
+        self.query = query
+        self.asked += 1
         if self.problems:
             raise self.problems.pop()
 
     def answer(self) -> str | None:
-        return self.nodes
+        if not self.query.startswith("show job"):
+            return self.nodes
+        found = [int(line.split()[-1]) for line in self.query.splitlines()]
+        self.asked_jobs += found
+        return "".join(map(self._shown, found))
+
+    def _shown(self, job: int) -> str:
+        state = self.jobs.get(job, "CONFIGURING")
+        if state is None:
+            return "slurm_load_jobs error: Invalid job id specified\n"
+        return f"JobId={job} JobName=a JobState={state} Reason=None\n"
 
     def version(self) -> str:
         return "slurm-wlm 24.11.5"
-
-    def jobs(self, job_ids: list[int]) -> dict[int, JobState]:
-        self.asked_jobs += 1
-        self.may_answer.wait(30)
-        return {one: state for one, state in self.states.items() if one in job_ids}
 
 
 @dataclass
@@ -111,9 +118,7 @@ def bench(run_dir: Path) -> Iterator[Bench]:
     more = f'[slurm]\nresume_timeout = 1\nprolog = "{run_dir}/prolog"\n'
     settings = Installation(run_dir / "site", "amqp://me:secret@127.0.0.1:1/v", more=more).settings
     with Scripts(run_dir / "prolog") as scripts:
-        made = Bench(scripts, settings)
-        yield made
-        made.slurm.may_answer.set()
+        yield Bench(scripts, settings)
 
 
 def test_a_job_goes_on_when_its_node_is_ready_and_the_metrics_say_so(bench: Bench) -> None:
@@ -152,22 +157,55 @@ def test_a_job_whose_node_never_boots_goes_on_at_the_ceiling(
         assert script.wait(10) == 0
 
 
-def test_a_slow_squeue_delays_no_job(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its answer ends the wait of those that have left, and of no script that came after the question."""
-    monkeypatch.setattr(prolog, "_JOBS_PACE", 0.0)
+def test_a_job_that_has_left_a_shared_node_goes_on_at_the_next_reading(bench: Bench) -> None:
+    """The node shows only that something has changed; the jobs that stay there wait on."""
     with bench.watcher() as watcher:
-        left = bench.scripts.start(SLURM_JOB_NODELIST="node1", SLURM_JOB_ID="7")
-        turn_until(watcher, lambda: bench.slurm.asked_jobs, "squeue to be asked")
-        later = bench.scripts.start(SLURM_JOB_NODELIST="node1", SLURM_JOB_ID="8")
+        left, stays = (
+            bench.scripts.start(SLURM_JOB_NODELIST="node1", SLURM_JOB_ID=job) for job in "78"
+        )
         turn_until(watcher, lambda: bench.value("waiting") == 2, "both to wait")
-        bench.slurm.states[8] = JobState(8, "CONFIGURING", "node1")
-        bench.slurm.may_answer.set()
+        watcher.turn(0.05)
+        assert bench.slurm.asked_jobs == []
+        bench.slurm.jobs[7] = "PENDING"
+        bench.slurm.nodes = BOOTING.replace("\n", " LastBusyTime=7\n")
         bench.turn_until_released(watcher, Release.LEFT)
         assert left.wait(10) == 0
-        turn_until(watcher, lambda: bench.slurm.asked_jobs > 1, "the next question")
-        assert later.poll() is None
+        assert bench.slurm.asked_jobs == [7, 8]
+        assert stays.poll() is None
         bench.slurm.nodes = READY
         bench.turn_until_released(watcher, Release.READY)
+
+
+@pytest.mark.parametrize("shown", ["PENDING", None], ids=["requeued", "forgotten"])
+def test_a_job_that_has_left_goes_on_also_if_its_nodes_do_not_show_it(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, shown: str | None
+) -> None:
+    monkeypatch.setattr(prolog, "_JOB_PACE", 0.0)
+    bench.slurm.jobs[7] = shown
+    with bench.watcher() as watcher:
+        script = bench.scripts.start(SLURM_JOB_NODELIST="node1", SLURM_JOB_ID="7")
+        bench.turn_until_released(watcher, Release.LEFT)
+        assert script.wait(10) == 0
+
+
+def test_slurm_is_asked_nothing_while_nobody_waits(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither before the first job comes nor after the last one has gone; then scontrol ends."""
+    monkeypatch.setattr(prolog, "_IDLE", 0.0)
+    with bench.watcher() as watcher:
+        for _ in range(3):
+            watcher.turn(0)
+        assert bench.slurm.asked == 0
+        script = bench.scripts.start(SLURM_JOB_NODELIST="node1")
+        bench.slurm.nodes = READY
+        bench.turn_until_released(watcher, Release.READY)
+        assert script.wait(10) == 0
+        asked, bench.slurm.closed = bench.slurm.asked, 0
+        for _ in range(3):
+            watcher.turn(prolog._LEAST)
+        assert bench.slurm.asked == asked > 0
+        assert bench.slurm.closed
 
 
 def test_no_more_jobs_wait_than_half_of_the_files_that_may_be_open(

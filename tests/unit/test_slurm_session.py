@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
 import pytest
 
 from tests.testbed.waiting import until
+from workers.slurm import scontrol_session
 from workers.slurm.commands import SlurmCommands
 from workers.slurm.scontrol_session import ScontrolSession
 
@@ -89,17 +91,30 @@ def test_without_scontrol_no_answer_comes(session: ScontrolSession, run_dir: Pat
     assert session.answer() is None
 
 
-def test_scontrol_is_replaced_after_some_time(session: ScontrolSession, run_dir: Path) -> None:
-    """After a step of the clock backwards, slurmctld would hide all changes from the old one."""
-    starts = run_dir / "scontrol.starts"
+@pytest.mark.parametrize(("step", "starts"), [(-1.0, 2), (-3600.0, 2), (1.0, 1), (3600.0, 1)])
+def test_scontrol_is_replaced_when_the_clock_is_set_back(
+    session: ScontrolSession, run_dir: Path, step: float, starts: int
+) -> None:
+    """All changes would be hidden from the old one, for as long as the step."""
+    steps = [0.0]
+    replaced = ScontrolSession(session._commands, clock=lambda: time.time() + sum(steps))
     for _ in range(2):
-        answer(session, "show node node1")
-    assert len(starts.read_text().splitlines()) == 1
-    replaced = ScontrolSession(session._commands, lasts=0.0)
+        answer(replaced, "show node node1")
+    steps.append(step)
     for _ in range(2):
         answer(replaced, "show node node1")
     replaced.close()
-    assert len(starts.read_text().splitlines()) == 3
+    assert len((run_dir / "scontrol.starts").read_text().splitlines()) == starts
+
+
+def test_scontrol_is_replaced_after_some_time(
+    session: ScontrolSession, run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its memory cannot grow without end."""
+    monkeypatch.setattr(scontrol_session, "_LASTS", 0.0)
+    for _ in range(2):
+        answer(session, "show node node1")
+    assert len((run_dir / "scontrol.starts").read_text().splitlines()) == 2
 
 
 def test_a_federation_shows_only_the_nodes_and_jobs_of_its_own_cluster(run_dir: Path) -> None:

@@ -24,6 +24,7 @@ _POWER = frozenset({"POWERED_DOWN", "POWERING_DOWN", "POWERING_UP", "POWER_DOWN"
 _FREE_TEXTS = (" Reason=", " Comment=", " Extra=")
 # After the first line of a reason comes who set it when; each further line follows 8 spaces.
 _SETTER = re.compile(r" \[[^\[\]@ ]+@[^\[\]@ ]+\]")
+_JOB_LINE = re.compile(r"JobId=([1-9][0-9]{0,9}) ")
 _NEXT_FIELD = re.compile(r" ?(?:[A-Za-z]+=.*)?", re.DOTALL)
 
 
@@ -164,6 +165,19 @@ def _field(fixed: str, name: str) -> str:
     return found[0] if len(found) == 1 else ""
 
 
+def job_states_from(output: str) -> Mapping[int, str]:
+    """The states of the jobs that `scontrol --oneliner show job` printed, by number; other lines are ignored.
+
+    A job's name can imitate a state, or the line of a job: what is there twice is not known, and empty.
+    """
+    states: dict[int, str] = {}
+    for line in output.split("\n"):
+        if found := _JOB_LINE.match(line):
+            job_id = int(found[1])
+            states[job_id] = "" if job_id in states else _field(line, "JobState")
+    return states
+
+
 # The states of jobs that have nodes: squeue(1), "JOB STATE CODES". A running job to which SIGSTOP or
 # SIGCONT is sent is SIGNALING until its slurmd answers, and then squeue does not take it for RUNNING.
 HAVE_NODES = ("RUNNING", "SUSPENDED", "CONFIGURING", "COMPLETING", "STOPPED", "SIGNALING")
@@ -174,7 +188,7 @@ _JOB_FIELDS = (
 
 
 def job_format(mark: str) -> str:
-    """The --Format of squeue that `jobs_from` reads; no submitter knows `mark`, which is not a digit first.
+    """The --Format of squeue that `jobs_from` reads; no submitter knows `mark`, which does not begin with a digit.
 
     The path of a script may contain any usual separator, and could imitate the line of another job.
     """

@@ -7,9 +7,8 @@ keeps running meanwhile. Its failure costs no job more than Slurm's own 30 s tim
 import resource
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from math import inf
 
 import structlog
@@ -22,15 +21,18 @@ from workers.config.settings import Settings
 from workers.process.runtime import Runtime
 from workers.slurm.commands import SlurmAwayError
 from workers.slurm.metrics import PrologMetrics
-from workers.slurm.nodes import JobState, nodes_from
+from workers.slurm.nodes import nodes_from
 from workers.slurm.prolog_fifos import Arrival, PrologFifos
 from workers.slurm.prolog_release import GRACE, PrologJob, Release, has_left, release
 from workers.slurm.prolog_slots import default_slots, is_tuned
 from workers.slurm.scontrol import Slurm
 
-# Seconds between two readings of the nodes: at least, in relation to a reading's time, at most; between
-# two of the jobs: a job that is requeued starts again after minutes. Without readings, scontrol ends.
-_LEAST, _SHARE, _MOST, _JOBS_PACE, _IDLE = 0.25, 10, 1.0, 10.0, 60.0
+# Seconds between two readings of the nodes: at least, in relation to a reading's time, at most. Without
+# readings, scontrol ends.
+_LEAST, _SHARE, _MOST, _IDLE = 0.25, 10, 1.0, 60.0
+# A job is looked at when one of its nodes has changed, since it may have left it to another job: a requeued
+# job does not start again while its script waits. Otherwise after so many seconds; so many jobs a second, at once.
+_JOB_PACE, _JOBS_A_SECOND, _JOBS_AT_ONCE = 30.0, 2, 20
 # Seconds after which the number of slots is found out again, if nobody waits.
 _SLOTS_PACE = 60.0
 # Seconds within which a reading must succeed: otherwise no job waits longer.
@@ -40,7 +42,7 @@ _LONGEST = 3000
 # Each script is an open file: the part of all that this process may have.
 _FILES_SHARE = 2
 # A script waits so many seconds for the next line; with many scripts, lines come less often.
-_LIMIT, _LINES_A_SECOND = 3, 40
+_LIMIT, _LINES_A_SECOND = 2, 60
 # Seconds for which nobody waits after --release; seconds to the next try after a failure; seconds of a
 # turn in which nothing happens.
 _CLOSED, _PAUSE, _TURN = 10.0, 5.0, 1.0
@@ -69,21 +71,19 @@ class PrologWatcher:
         self._since: dict[int, float] = {}
         self._session = slurm.session()
         self._text, self._nodes = "", nodes_from("")
-        # the scripts that the query under way is about, and when it was sent
+        # the scripts that the last query about nodes, and the query under way, are about; when it was sent
         self._asked: set[int] = set()
+        self._looked: set[int] | None = None  # None: it is about nodes
         self._asked_at: float | None = None
-        # squeue, which may take long, and the scripts that it is about
-        self._thread = ThreadPoolExecutor(1, "squeue")
-        self._jobs: Future[Mapping[int, JobState]] | None = None
-        self._listed: set[int] = set()
-        self._read_at = self._known_at = self._jobs_at = self._took = 0.0
+        # when each script's job is looked at again
+        self._look_at: dict[int, float] = {}
+        self._read_at = self._known_at = self._took = 0.0
         self._kept_at = self._closed_until = 0.0
         self._log = structlog.get_logger()
 
     def close(self) -> None:
         """End what runs for it."""
         self._session.close()
-        self._thread.shutdown(wait=False, cancel_futures=True)
 
     def turn(self, timeout: float) -> None:
         """Wait for a script, an answer or the next reading, at most `timeout` seconds, and handle it.
@@ -100,11 +100,13 @@ class PrologWatcher:
         new = [self._admit(arrival) for arrival in self._fifos.arrivals()]
         if self._asked_at is not None:
             self._listen(self._asked_at)
-        if self._asked_at is None and self._waiting and (any(new) or self._is_due()):
-            self._ask()
+        if self._asked_at is None and self._waiting:
+            if any(new) or self._is_due():
+                self._ask_for_nodes()
+            else:
+                self._ask_for_jobs()
         elif not self._waiting and time.monotonic() >= self._read_at + _IDLE:
             self._session.close()
-        self._let_go_what_has_left()
         self._let_go_without_slurm()
         self._keep()
         self._metrics.waiting.set(len(self._waiting))
@@ -131,6 +133,7 @@ class PrologWatcher:
         if nodes and now >= self._closed_until and len(self._waiting) < self._slots:
             self._waiting[arrival.fd] = PrologJob(arrival.job_id, nodes, now + self._ceiling)
             self._since[arrival.fd] = now
+            self._look_at[arrival.fd] = now + _JOB_PACE
             self._kept_at = 0.0
             return True
         if nodes:
@@ -147,44 +150,59 @@ class PrologWatcher:
         """Seconds between two readings of the nodes."""
         return min(max(_LEAST, _SHARE * self._took), _MOST)
 
-    def _ask(self) -> None:
+    def _ask_for_nodes(self) -> None:
         names = sorted({name for job in self._waiting.values() for name in job.nodes})
         wanted = ",".join(names)
-        self._asked, self._asked_at = set(self._waiting), time.monotonic()
-        self._session.ask(f"show node {wanted if len(wanted) < _LONGEST else ''}")
+        self._asked, self._looked = set(self._waiting), None
+        self._ask(f"show node {wanted if len(wanted) < _LONGEST else ''}")
+
+    def _ask_for_jobs(self) -> None:
+        """Ask for the jobs that are to be looked at, if there are any."""
+        now = time.monotonic()
+        due = [fd for fd, at in self._look_at.items() if at <= now][:_JOBS_AT_ONCE]
+        if due:
+            later = now + max(_JOB_PACE, len(self._waiting) / _JOBS_A_SECOND)
+            self._look_at |= dict.fromkeys(due, later)
+            self._looked = set(due)
+            self._ask("\n".join(f"show job {self._waiting[fd].job_id}" for fd in due))
+
+    def _ask(self, query: str) -> None:
+        self._asked_at = time.monotonic()
+        self._session.ask(query)
 
     def _listen(self, asked_at: float) -> None:
         """Take the answer in, if it is there."""
         text, now = self._session.answer(), time.monotonic()
         if text is None and now - asked_at < _AWAY:
             return
-        self._asked_at, self._read_at = None, now
+        self._asked_at = None
         if text is None:
+            self._read_at = now
             self._session.close()
-            return
+        elif self._looked is None:
+            self._read_at = now
+            self._take_nodes(text, asked_at)
+        else:
+            for fd in self._looked & self._waiting.keys():
+                if has_left(self._waiting[fd].job_id, text):
+                    self._end(fd, Release.LEFT)
+
+    def _take_nodes(self, text: str, asked_at: float) -> None:
+        now = time.monotonic()
         if text != self._text:
+            known, lines = self._nodes, set(self._text.split("\n"))
             self._text, self._nodes = text, nodes_from(text)
+            others = (line for line in text.split("\n") if line not in lines)
+            changed = nodes_from("\n".join(others)).keys() & known.keys()
+            for fd, job in self._waiting.items():
+                if not changed.isdisjoint(job.nodes):
+                    self._look_at[fd] = now
         if not self._nodes and "not found" not in text:
             return  # slurmctld is not there
         self._known_at, self._took = now, now - asked_at
         for fd in self._asked & self._waiting.keys():
             if why := release(self._waiting[fd], self._nodes, now):
                 self._end(fd, why)
-
-    def _let_go_what_has_left(self) -> None:
-        """Ask squeue for the jobs now and then, and take its answer in."""
-        now = time.monotonic()
-        if self._jobs is not None and self._jobs.done():
-            jobs, self._jobs = self._jobs, None
-            with suppress(SlurmAwayError):
-                states = jobs.result()
-                for fd in self._listed & self._waiting.keys():
-                    if has_left(states.get(self._waiting[fd].job_id)):
-                        self._end(fd, Release.LEFT)
-        elif self._jobs is None and self._waiting and now >= self._jobs_at + _JOBS_PACE:
-            self._jobs_at, self._listed = now, set(self._waiting)
-            numbers = [job.job_id for job in self._waiting.values()]
-            self._jobs = self._thread.submit(self._slurm.jobs, numbers)
 
     def _let_go_without_slurm(self) -> None:
         """Let those go for whom no reading has succeeded for some time."""
@@ -198,7 +216,9 @@ class PrologWatcher:
         self._fifos.let_go(fd)
         # the next script may have its number
         self._asked.discard(fd)
-        self._listed.discard(fd)
+        self._look_at.pop(fd)
+        if self._looked is not None:
+            self._looked.discard(fd)
         self._metrics.released(why)
         self._log.info("prolog_job_released", job=job.job_id, why=str(why), waited=round(waited, 3))
 

@@ -4,13 +4,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from workers.slurm.nodes import JobState, NodeState
+from workers.slurm.nodes import NodeState, job_states_from
 
 # Seconds that a job may wait longer than Slurm's ResumeTimeout.
 GRACE = 10
 _ALLOCATED = frozenset({"ALLOCATED", "MIXED"})
 # Flags of a node whose job will not start there: scontrol(1), "NODE STATE CODES".
 _OUT_OF_SERVICE = frozenset({"DRAIN", "FAIL", "POWER_DOWN", "POWERING_DOWN"})
+# What scontrol prints instead of a job that slurmctld no longer knows.
+_FORGOTTEN = "Invalid job id specified"
 _NOT_READY = frozenset({"POWERED_DOWN", "POWERING_UP", "POWER_UP", "NOT_RESPONDING"})
 
 
@@ -52,6 +54,9 @@ def release(job: PrologJob, nodes: Mapping[str, NodeState], now: float) -> Relea
     return Release.CEILING if now >= job.until else None
 
 
-def has_left(state: JobState | None) -> bool:
-    """Whether a job no longer waits for its nodes, by what squeue shows of it; None: Slurm forgot it."""
-    return state is None or state.state != "CONFIGURING"
+def has_left(job_id: int, shown: str) -> bool:
+    """Whether a job no longer waits for its nodes, by what scontrol shows of it and other jobs."""
+    state = job_states_from(shown).get(job_id)
+    if state is None:
+        return _FORGOTTEN in shown
+    return state not in {"CONFIGURING", ""}

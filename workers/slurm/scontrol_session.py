@@ -9,6 +9,7 @@ import secrets
 import string
 import subprocess
 import time
+from collections.abc import Callable
 from contextlib import suppress
 
 from workers.slurm.commands import SlurmAwayError, SlurmCommands
@@ -17,9 +18,10 @@ _READ_BYTES = 1 << 20
 _MARK_BYTES = 8
 # 65,536 nodes, 2 kB each
 _MOST_BYTES = 1 << 28
-# Seconds after which scontrol starts anew, and slurmctld sends all: after a step of the clock backwards
-# it takes each change for an old one ("no change since ..."), for as long as the step.
-_LASTS = 10.0
+# After a step of the clock backwards, slurmctld takes each change for an old one ("no change since ..."),
+# for as long as the step: then another scontrol is started, to which it sends all. The clock is ours, as
+# slurmctld runs on this host. In seconds: a smaller step is not seen; the longest use of one scontrol.
+_STEP, _LASTS = 0.1, 600.0
 # a hostlist without digits is one name
 _LETTERS = str.maketrans(string.digits, string.ascii_lowercase[-10:])
 
@@ -29,12 +31,13 @@ class ScontrolSession:
 
     Args:
         commands: start scontrol.
-        lasts: seconds for which one scontrol is used.
+        clock: the time in seconds.
     """
 
-    def __init__(self, commands: SlurmCommands, lasts: float = _LASTS) -> None:
+    def __init__(self, commands: SlurmCommands, clock: Callable[[], float] = time.time) -> None:
         self._commands = commands
-        self._lasts, self._ends_at = lasts, 0.0
+        self._clock = clock
+        self._since = self._offset = 0.0
         self._process: subprocess.Popen[bytes] | None = None
         self._mark, self._found = b"", b""
 
@@ -44,12 +47,15 @@ class ScontrolSession:
         return [] if self._process is None else [_pipes(self._process)[1]]
 
     def ask(self, query: str) -> None:
-        """Send a query: one line, such as `show node`; below 4 kB. If that fails, no answer comes."""
-        if time.monotonic() >= self._ends_at:
+        """Send a query: lines such as `show node`, each below 4 kB. If that fails, no answer comes."""
+        now = time.monotonic()
+        offset = self._clock() - now
+        if now >= self._since + _LASTS or offset < self._offset - _STEP:
             self.close()
+        self._offset = offset
         with suppress(OSError, SlurmAwayError):
             if self._process is None:
-                self._ends_at = time.monotonic() + self._lasts
+                self._since = now
                 self._process = self._commands.converse("scontrol", "--all", "--oneliner")
                 os.set_blocking(_pipes(self._process)[1], False)
             # printed alone on a line only after the answer; nobody can know it before
