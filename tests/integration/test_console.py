@@ -23,9 +23,10 @@ from schemas.envelope import parse
 from schemas.events import Cause, Transition, event_from
 from schemas.headers import CAUSE_MESSAGE
 from schemas.notices import notice_from
+from schemas.registrations import Registration
 from schemas.snapshot import SlurmNode, Snapshot
 from tests.testbed.console_site import NS, console_site, failed, ran, resumed
-from tests.testbed.installation import Installation
+from tests.testbed.installation import CLUSTER, Installation
 from tests.testbed.messages import CORRELATION, command, dead_letter, event
 from tests.testbed.waiting import until
 from workers.broker import topology
@@ -498,9 +499,12 @@ def test_a_page_tells_all_that_the_audit_knows_of_a_job_and_is_linked_to(
         resumed("node7", at + 20 * NS, jobs=(815,)),
     )
     lost = [replace(event, jobs=(WaitingJob(815),)) for event in lost]
-    made.record([*lost, *booted, *ran("node7", 815, at)])
+    registered = Registration(CLUSTER, "node7", at // NS * NS + 50 * NS)
+    made.record([*lost, *booted, registered, *ran("node7", 815, at)])
     page = unescape(get(made, "/jobs/815").text)
     assert "Waited 1 min 0 s, then ran; ended with COMPLETED." in " ".join(page.split())
+    timer = "Slurm's timer</dt><dd>10.0 s from its last node's registration to its start</dd>"
+    assert timer in page
     assert re.search(r"most of it</dt><dd>[0-9.]+ s (for|after|until) ", page), "as audit why"
     for words in ("f755f0", "vouws", "quota: no room", "booting", "job.started", "job.finished"):
         assert words in page

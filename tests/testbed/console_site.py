@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from schemas.commands import PowerCommand
     from schemas.events import RequestEvent
+    from schemas.registrations import Registration
     from schemas.snapshot import Snapshot
     from workers.resync.drift_memory import DriftMemory
     from workers.slurm.node_memory import NodeMemory
@@ -117,7 +118,9 @@ class ConsoleSite:
         with self._state() as connection:
             drift_memory.remember(connection, CLUSTER, memories)
 
-    def record(self, events: Iterable[RequestEvent | JobEvent], now: int | None = None) -> None:
+    def record(
+        self, events: Iterable[RequestEvent | JobEvent | Registration], now: int | None = None
+    ) -> None:
         """Append these events to the audit."""
         engine = open_store(self.site.settings.store.audit_url, "audit")
         at = now or time.time_ns()

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import tempfile
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
+from unittest.mock import MagicMock
 
 import pytest
 
 import demo.__main__ as demo
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from demo.screen import Screen
 
 
@@ -60,3 +61,21 @@ def test_a_demo_that_succeeds_or_is_interrupted_leaves_no_folder(
     monkeypatch.setattr(demo, "_run", interrupt)
     assert demo.main() == 130
     assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.usefixtures("temporary")
+def test_the_demos_jobs_wait_in_the_prolog_and_its_step_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Without it, the demo shows Slurm's timer of up to 30 s."""
+    cluster, screen = MagicMock(), MagicMock()
+    monkeypatch.setattr(demo, "Cluster", cluster)
+    monkeypatch.setattr(demo._Watch, "wait", lambda watch, text, _: watch.screen.step(text))
+    monkeypatch.setattr(demo, "_connected", MagicMock())
+    monkeypatch.setattr(demo, "_print_end", MagicMock())
+    with suppress(AttributeError):  # no state has events
+        demo._run(Path("unused"), screen)
+    plan = cluster.call_args.args[1]
+    steps = [call.args[0] for call in screen.step.call_args_list]
+    assert plan.prolog
+    assert any("lamplighter-prolog lets Slurm start the job at once" in step for step in steps)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import stat
+import time
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -18,19 +19,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ops.cli.main import cli
+from ops.cli.session import Session
 from ops.doctor import clouds
 from ops.doctor.access import User
 from ops.doctor.clouds import CloudView, of_cloud
 from ops.doctor.host import of_configuration, of_hooks, of_host
 from ops.doctor.measured import of_times
 from ops.doctor.parts import of_broker_version, of_clock, of_differences, of_logins
-from ops.doctor.prolog import of_prolog
+from ops.doctor.prolog import boots_of_a_day, of_prolog
 from ops.doctor.slurm import config_from, of_names, of_slurm
 from ops.doctor.units import of_units
 from ops.install.units import PROGRAMS
 from ops.site.findings import Finding, Severity
 from producers.settings import ConfigError
 from schemas.commands import Kind
+from schemas.events import Transition
+from schemas.registrations import Registration
+from tests.testbed.messages import command, event
+from workers.audit.log import append
+from workers.audit.record import record_of
 from workers.clouds.errors import CloudSettingError
 from workers.clouds.quota import Flavor, Limits
 from workers.config.settings import Settings, load
@@ -325,6 +332,19 @@ def test_a_limit_that_ends_the_prolog_is_named(
     assert ("prolog_timeout" in found) is is_wrong
     if is_wrong:
         assert found["prolog_timeout"].remedy == f"{parameter}=660 in slurm.conf"
+
+
+def test_the_boots_of_a_day_are_the_registrations_of_the_last_24_hours(settings: Settings) -> None:
+    """Of all that the audit holds; without an audit they are not known."""
+    now, hour = time.time_ns(), 3600 * 10**9
+    assert boots_of_a_day(Session(settings.path)) is None
+    engine = open_store(settings.store.audit_url, "audit")
+    registered = [Registration("c", "n1", now - hours * hour) for hours in (1, 23, 25)]
+    others = [event(Transition.ACCEPTED, command("n1"), time=now - hour)]
+    envelopes = [*(one.to_envelope() for one in registered), *(one.to_envelope() for one in others)]
+    append(engine, [record_of(one.to_json(), "c", now) for one in envelopes])
+    engine.dispose()
+    assert boots_of_a_day(Session(settings.path)) == 2
 
 
 def test_the_doctor_says_when_the_prolog_pays_and_when_not(settings: Settings) -> None:
