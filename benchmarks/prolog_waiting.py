@@ -24,6 +24,11 @@ if TYPE_CHECKING:
     from tests.testbed.slurm import PrivateSlurm
 
 JOBS = 500
+SLOTS = [
+    10,
+    40,
+    JOBS,
+]  # the default of 22.05, that of 23.11, and that of a slurmctld with GLIBC_TUNABLES
 SECONDS = 30.0  # of each measurement of CPU
 # Percent of one core; MB for each script; seconds until no script is left: as long as a script waits for a line, and 2 s more.
 CPU, EACH, GONE = 1.0, 1.0, 5.0
@@ -138,10 +143,11 @@ def _failures(waiting: Waiting, jobs: int, slots: int) -> list[Figure]:
 
 
 def main() -> None:
-    """`python -m benchmarks.prolog_waiting [--jobs N] [--seconds N]`."""
+    """`python -m benchmarks.prolog_waiting [--jobs N] [--seconds N] [--slots N ...]`."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--jobs", type=int, default=JOBS)
     parser.add_argument("--seconds", type=float, default=SECONDS)
+    parser.add_argument("--slots", type=int, nargs="+", default=SLOTS)
     options = parser.parse_args()
     jobs: int = options.jobs
     seconds: float = options.seconds
@@ -150,7 +156,7 @@ def main() -> None:
         with ExitStack() as stack:
             waiting = Waiting(stack, folder / "without", broker, jobs, None, seconds=seconds)
             without = waiting.cpu()
-        for slots in (10, jobs):
+        for slots in sorted({min(slots, jobs) for slots in options.slots}):
             with ExitStack() as stack:
                 waiting = Waiting(
                     stack, folder / f"slots{slots}", broker, jobs, slots, seconds=seconds
@@ -159,7 +165,7 @@ def main() -> None:
                 figures += _failures(waiting, jobs, slots)
     publish(
         f"{jobs} jobs that wait in lamplighter-prolog",
-        f"Jobs whose nodes never boot, with slots for 10 of them and for all; CPU is measured over {seconds:g} s. "
+        f"Jobs whose nodes never boot, with slots for some of them and for all; CPU is measured over {seconds:g} s. "
         "The baseline of CPU is the same slurmctld, worker and jobs without lamplighter-prolog.",
         figures,
     )
