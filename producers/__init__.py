@@ -3,6 +3,7 @@
 The hooks import the standard library, pika, a hostlist library and `schemas`, nothing else.
 
 resume, suspend, resume_fail: the programs in slurm.conf.
+prolog: the shell program lamplighter-prolog, in which jobs wait for their nodes.
 hook: what all three do: make the call durable, publish it, exit.
 call: a hook call, and the commands that follow from it.
 notices: notices of what an operator did, spooled as calls are.

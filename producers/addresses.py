@@ -49,7 +49,7 @@ def split_url(url: str) -> SplitResult:
     r"""The parts of a URL.
 
     Raises:
-        ValueError: it is none; or libraries disagree on its host, as on that of http://a\@b. The text quotes
+        ValueError: it is not an address; or libraries disagree on its host, as on that of http://a\@b. The text quotes
             nothing of it.
     """
     if _ODD.search(url):

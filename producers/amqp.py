@@ -49,7 +49,7 @@ def properties(message: Message, user: str) -> pika.BasicProperties:
 
 @dataclass(frozen=True, slots=True)
 class ConnectionParameters:
-    """How to connect to the broker; passwords and certificates are read anew by each `addresses`.
+    """How to connect to the broker; passwords and certificates are read again by each `addresses`.
 
     Attributes:
         name: shown in the broker's list of connections.

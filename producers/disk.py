@@ -86,7 +86,7 @@ MOST_BYTES = 2**26
 
 
 class UnusualFileError(OSError):
-    """A file cannot be read whole: it is none, or it is too large; `strerror` says what to do."""
+    """A file cannot be read whole: it is not a file, or it is too large; `strerror` says what to do."""
 
     def __init__(self, problem: str) -> None:
         super().__init__(EINVAL, problem)

@@ -22,7 +22,7 @@ _DATA_TYPE = "application/json"
 _DECIMAL = re.compile(r"[0-9]{1,19}")
 _CORRELATION = re.compile(r"[0-9a-f]{32}")
 _NS = 1_000_000_000
-# json.dumps makes an encoder anew each time
+# json.dumps makes a new encoder each time
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
 

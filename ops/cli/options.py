@@ -30,7 +30,7 @@ LONGEST_REASON = 500
 
 
 def reason(text: str) -> str:
-    """Read why something is done; an empty variable of a shell is no reason."""
+    """Read why something is done; an empty variable of a shell is not a reason."""
     if not 1 <= len(found := text.strip()) <= LONGEST_REASON:
         raise click.BadParameter(f"write why, in 1 to {LONGEST_REASON} characters")
     return found

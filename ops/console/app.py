@@ -87,7 +87,7 @@ class Console:
         since, known = whole_number(text) or 0, self.auth.user(request) is not None
 
         def allowed() -> bool:
-            """A stream ends with its session, though it is no sign of life of its user."""
+            """A stream ends with its session, though it does not show that its user is there."""
             user = self.auth.user(request)
             return (user is not None) if known else not self.auth.login_to_read
 

@@ -95,7 +95,7 @@ def _of_webhook(settings: Settings, webhook: Webhook) -> Iterator[Finding]:
             yield from closed_to_worker(settings, kind, key, path, own=True)
     ca_file = webhook.ca_file
     if ca_file is not None and _is_shown(ca_file) and not ca_file.is_file():
-        yield wrong(kind, f"{table}: ca_file: {ca_file} is no file", "correct ca_file")
+        yield wrong(kind, f"{table}: ca_file: {ca_file} is not a file", "correct ca_file")
 
 
 def _of_console(settings: Settings) -> Iterator[Finding]:

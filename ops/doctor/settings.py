@@ -72,12 +72,12 @@ def _hostnames(settings: Settings) -> Iterator[Finding]:
 
 
 def _opus(settings: Settings) -> Iterator[Finding]:
-    """On the host where Slurm's jobs are seen, a webhook that is told of no job."""
+    """On the host where Slurm's jobs are seen, a webhook that gets no events of jobs."""
     if settings.slurm.uws_jobdata is not None or not runs_here(settings, Role.SNAPSHOT):
         return
     for webhook in settings.webhooks:
         if webhook.format == "opus":
-            words = f"notify.webhook {webhook.name}: OPUS is told of no job: slurm.uws_jobdata is not set"
+            words = f"notify.webhook {webhook.name}: OPUS gets no events of jobs: slurm.uws_jobdata is not set"
             yield wrong(Kind.USELESS, words, "uws_jobdata in [slurm], as OPUS's SLURM_JOBDATA_PATH")
 
 

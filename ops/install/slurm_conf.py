@@ -56,7 +56,7 @@ class SlurmConf:
 
     @property
     def user(self) -> str:
-        """SlurmUser, which may be given by number; root by default. ConfigError if it is no user."""
+        """SlurmUser, which may be given by number; root by default. ConfigError if there is no such user."""
         name = self.values.get("slurmuser", "root").partition("(")[0]
         if name.isascii() and name.isdigit():
             try:

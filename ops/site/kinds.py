@@ -144,7 +144,7 @@ class Kind(enum.StrEnum):
         "audit_heads",
         "without signed heads nobody can prove that the end of the audit log was not cut off",
     )
-    NOTIFY_UNREAD = "notify_unread", "nobody is told what happens, and the queue grows"
+    NOTIFY_UNREAD = "notify_unread", "nobody is notified of what happens, and the queue grows"
     DEAD_LETTERS = (
         "dead_letters",
         "these requests have failed for good: nothing is done for them until someone decides",

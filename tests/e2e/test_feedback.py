@@ -174,7 +174,7 @@ def last_call(ended: RequestEvent) -> int:
     return ended.actions[-1].time
 
 
-def test_quota_exceeded(cluster: Cluster) -> None:
+def test_a_job_whose_node_exceeds_the_quota_runs_elsewhere(cluster: Cluster) -> None:
     words = "Quota exceeded for instances: Requested 1, but already used 10 of 10 instances"
     cluster.simulated.inject(
         Fault(effect=Answer(status=403, message=words), kind="create", times=1)
@@ -182,19 +182,19 @@ def test_quota_exceeded(cluster: Cluster) -> None:
     run_elsewhere(cluster, QUOTA, Transition.FAILED, last_call)
 
 
-def test_no_valid_host(cluster: Cluster) -> None:
+def test_a_job_whose_node_finds_no_host_runs_elsewhere(cluster: Cluster) -> None:
     effect = GoesToError(after_seconds=0.0)
     cluster.simulated.inject(Fault(effect=effect, kind="create", times=1))
     run_elsewhere(cluster, NO_HOST, Transition.FAILED, lambda ended: ended.actions[0].time)
 
 
-def test_image_missing(cluster: Cluster) -> None:
+def test_a_job_whose_node_lacks_its_image_runs_elsewhere(cluster: Cluster) -> None:
     effect = Answer(status=400, message="Can not find requested image (HTTP 400)")
     cluster.simulated.inject(Fault(effect=effect, kind="create", times=1))
     run_elsewhere(cluster, NO_IMAGE, Transition.FAILED, last_call)
 
 
-def test_server_missing(cluster: Cluster) -> None:
+def test_a_job_whose_node_has_no_server_runs_elsewhere(cluster: Cluster) -> None:
     run_elsewhere(cluster, MISSING, Transition.FAILED, lambda ended: ended.generation)
 
 

@@ -203,7 +203,7 @@ def test_every_end_of_a_job_reaches_opus(place: Place) -> None:
 
 
 def test_a_job_that_waits_for_a_node_in_cool_down_is_suspended(place: Place) -> None:
-    """It is QUEUED until OPUS is told; in the cloud's own words, also in French, the job before failed."""
+    """It is QUEUED until OPUS gets it; in the cloud's own words, also in French, the job before failed."""
     place.cluster.simulated.inject(
         Fault(effect=Answer(status=403, message="Quota dépassé: 10 sur 10"), kind="create", times=1)
     )

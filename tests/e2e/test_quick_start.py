@@ -198,7 +198,7 @@ def test_one_playbook_leads_to_the_first_job_and_changes_nothing_the_second_time
     assert "/lamplighter.toml:# by hand" in kept
     assert "/lamplighter-power.service~:# by hand" in kept
     assert "/lamplighter-power.service:# by hand" not in kept
-    # slurmctld reads what was written anew
+    # slurmctld reads what was written again
     assert "HANDLER [lamplighter : Restart Slurm's controller]" in changed
     assert "/opt/lamplighter/bin/lamplighter-resume\n" in changed
     assert "/opt/lamplighter/bin/lamplighter-prolog\n" in changed

@@ -21,7 +21,7 @@ from tests.testbed.waiting import until
 
 START_TIMEOUT = 30.0
 # Slurm 24.11 looks up a node that has been off by its name, and stops for 10 s if nobody knows it. So
-# slurmctld has a file of hosts of its own, where / can be mounted anew: in a plain chroot it cannot.
+# slurmctld has a file of hosts of its own, where / can be mounted again: in a plain chroot it cannot.
 _OWN_HOSTS = 'mount --make-rslave / 2>/dev/null && mount --bind "$0" /etc/hosts; exec "$@"'
 PROGRAMS = ("munged", "slurmctld", "slurmd", "scontrol", "sbatch")
 

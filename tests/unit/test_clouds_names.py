@@ -77,7 +77,7 @@ def test_what_was_found_is_kept_for_a_while_and_looked_up_anew_on_demand() -> No
     services.things["images"] = [("image-2", "base")]
     assert names.resolve(TEMPLATE) == first
     assert len(services.asked) == 4, "each once, and a second page of flavors"
-    assert names.resolve(TEMPLATE, anew=True).image == "image-2"
+    assert names.resolve(TEMPLATE, again=True).image == "image-2"
     services.things["images"] = [("image-3", "base")]
     services.now += 301.0
     assert names.resolve(TEMPLATE).image == "image-3"

@@ -36,7 +36,7 @@ FILES = [
     (ELSEWHERE, None, "notify.webhook m: url_file: "),
     (ELSEWHERE, "ftp://secret-host/x", "url_file: "),
     (ELSEWHERE, "https://h.example.org/x", None),
-    (AUTHORITY, None, "ca.pem is no file"),
+    (AUTHORITY, None, "ca.pem is not a file"),
     (OPERATORS, None, "console.operators_file: "),
     (OPERATORS, "# nobody yet\n", "names no operator"),
     (OPERATORS, DIGEST, None),

@@ -38,7 +38,7 @@ def settings(folder: Path, text: str, slurm: str = "") -> Settings:
         ("", SLURM, "slurm.return_after (9000 s) is above", "[slurm]"),
         ("[power]\nclock_ahead = 0.3\n", "", "power.clock_ahead is 0.3 s: ", "at least 5"),
         ('hostname = "$node.x"\n', "", "groups.g.hostname: without slurm.set", "set_addresses"),
-        (OPUS, "", "notify.webhook o: OPUS is told of no job", "uws_jobdata in [slurm]"),
+        (OPUS, "", "notify.webhook o: OPUS gets no events of jobs", "uws_jobdata in [slurm]"),
         (METRICS, "", "metrics.listen: 192.0.2.7: ", "127.0.0.1:PORT"),
         (
             '[console]\nlisten = "192.0.2.7:8617"\nlogin_to_read = false\n',

@@ -29,7 +29,8 @@ def relative(path: Path) -> str:
 def test_each_room_has_a_map_that_names_its_files(room: Path) -> None:
     words = ast.get_docstring(ast.parse((room / "__init__.py").read_text())) or ""
     named = set(re.findall(r"[a-z_][a-z_0-9]*", words))
-    files = {path.stem for path in room.glob("*.py")} - {"__init__", "__main__"}
+    programs = (*room.glob("*.py"), *room.glob("*.bash"))
+    files = {path.stem for path in programs} - {"__init__", "__main__"}
     assert files - named == set()
 
 

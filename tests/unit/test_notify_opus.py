@@ -1,4 +1,4 @@
-"""What OPUS is told of a job: each end leaves the UWS job in its right phase, and a text is never garbled."""
+"""What OPUS gets about a job: each end leaves the UWS job in its right phase, and a text is never garbled."""
 
 from __future__ import annotations
 

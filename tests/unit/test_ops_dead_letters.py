@@ -233,7 +233,7 @@ def test_a_rate_limit_keeps_all_items_in_order_and_is_never_exceeded(
 def test_an_event_about_a_job_that_a_webhook_refused_is_found_by_the_job(
     transition: JobTransition,
 ) -> None:
-    """OPUS is told more than failed boots: how each job ends, and that it waits."""
+    """OPUS gets more than failed boots: how each job ends, and that it waits."""
     about = JobEvent(transition, "test", 4711, MOMENT, MOMENT, uws_id="u")
     told = replace(letter(), command=None, undelivered=Undelivered("opus", about.to_envelope()))
     other = letter(command("node1", jobs=(1,)))

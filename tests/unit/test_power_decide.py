@@ -107,7 +107,9 @@ def limits(strategy: str) -> GroupSettings:
 
 
 @pytest.mark.parametrize(("want", "strategy", "status", "word"), CASES)
-def test_the_table(want: str, strategy: str, status: str, word: str) -> None:
+def test_a_server_in_each_state_gets_the_call_that_leads_to_what_is_desired(
+    want: str, strategy: str, status: str, word: str
+) -> None:
     assert said(decide(Desired(want), view(servers(status)), limits(strategy))) == word
 
 

@@ -190,7 +190,7 @@ def test_a_cloud_that_asks_to_slow_down_has_changed_nothing() -> None:
     "error", [CloudError(429, "slow", retry_after=1.0), CloudError(401, "who?"), TokenError("none")]
 )
 def test_refusals_for_hours_do_not_fill_the_record_of_a_round(error: Exception) -> None:
-    """The record is written anew with each answer, and its outcome is one message."""
+    """The record is written again with each answer, and its outcome is one message."""
     waiting = calling()
     answers: list[str | Exception] = [
         "id-1",

@@ -94,7 +94,9 @@ def _key_problem(delivery: Delivery, type_: str) -> str | None:
     if exchange in {REQUEUE, DEAD_LETTERS} and key == NOTIFY_AGAIN:
         is_event = own is not None and any(may_say(role, EVENTS, own) for role in Role)
         return (
-            None if is_event else f"{who} sent {shown(type_)}, which is no event, as {shown(key)}"
+            None
+            if is_event
+            else f"{who} sent {shown(type_)}, which is not an event, as {shown(key)}"
         )
     if own == key:
         return None

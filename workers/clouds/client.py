@@ -143,7 +143,7 @@ class Cloud:
             if error.status not in _GONE:
                 raise
             # an image may have been replaced by another one of the same name
-            parts, before = self._names.resolve(template, anew=True), parts
+            parts, before = self._names.resolve(template, again=True), parts
             if parts == before:
                 raise
         return create(parts)
@@ -232,7 +232,7 @@ class Cloud:
             CloudError, TokenError: as `act`.
         """
         with readable():
-            parts = self._names.resolve(template, anew=True)
+            parts = self._names.resolve(template, again=True)
             flavor = self._part("flavor", parts.flavor, "compute", f"/flavors/{parts.flavor}")
             self._part("image", parts.image, "image", f"/images/{parts.image}")
             for network in parts.networks:

@@ -22,7 +22,7 @@ _LONGEST_REST = 600.0
 class Then(enum.StrEnum):
     """What to do after an error.
 
-    LOOK: the server's state is not as thought: list again and decide anew, no attempt burned.
+    LOOK: the server's state is not as thought: list and decide again, no attempt burned.
     SLOW_DOWN: the cloud asks for it: nobody calls it before Retry-After, no attempt burned.
     PROBE: the cloud or this one call is sick: a listing tells which; if the cloud, park.
     PARK: this cloud has no token for us, or refuses it: park, no attempt burned.

@@ -59,8 +59,8 @@ class Names:
         self._clock = clock
         self._kept: dict[tuple[str, str, tuple[str, ...]], tuple[float, Parts]] = {}
 
-    def resolve(self, template: ServerTemplate, *, anew: bool = False) -> Parts:
-        """A template's parts, `anew` although they are known.
+    def resolve(self, template: ServerTemplate, *, again: bool = False) -> Parts:
+        """A template's parts; `again`: looked up although they are known.
 
         Raises:
             BadTemplateError: the cloud has nothing of a name, or several things.
@@ -69,7 +69,7 @@ class Names:
         """
         key = template.image, template.flavor, template.networks
         kept = self._kept.get(key)
-        if kept is None or anew or self._clock() - kept[0] > _KEPT:
+        if kept is None or again or self._clock() - kept[0] > _KEPT:
             kept = self._clock(), self._parts(template)
             self._kept[key] = kept
         return kept[1]

@@ -19,7 +19,7 @@ class FlavorAnswer(msgspec.Struct):
 
 
 class Limits(msgspec.Struct, frozen=True, rename="camel"):
-    """A project's quota and use; -1 is no limit; sizes in MiB."""
+    """A project's quota and use; -1 means unlimited; sizes in MiB."""
 
     max_total_instances: int
     max_total_cores: int

@@ -96,7 +96,7 @@ def cloud_errors() -> Iterator[None]:
 class _Direct:
     """Sends for keystoneauth: requests alone, which keeps no cookies and knows no other login.
 
-    A requests.Session merges cookies, settings and the whole environment anew for each request: that
+    A requests.Session merges cookies, settings and the whole environment again for each request: that
     costs more than the request itself.
     """
 
@@ -223,8 +223,8 @@ class CloudSession:
     ) -> requests.Response:
         with cloud_errors():
             # Fetching a token and finding the API take time that must not pass between the guard and
-            # the call: they come first, and a refused token leads to another try, with the guard
-            # asked anew.
+            # the call: they come first, and a refused token leads to another try, before which the
+            # guard is asked again.
             headers = self._session.get_auth_headers() or {}
             base, microversion = self._address(service, headers.get("X-Auth-Token", ""))
         guard()

@@ -13,7 +13,7 @@ def host_and_port(
     """Host and port of an address such as `127.0.0.1:8617`, `[::1]:8617` or `localhost:8617`.
 
     Raises:
-        ValueError: it is none, or its port is not from `least` to `most`; `example` is one.
+        ValueError: it is not an address, or its port is not from `least` to `most`; `example` is one.
     """
     host, _, port = text.rpartition(":")
     host, number = host.strip("[]"), whole_number(port, least=least, most=most)

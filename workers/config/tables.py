@@ -207,7 +207,7 @@ class MetricsSettings(Table, frozen=True):
         """Host and first port of an address at which metrics may be read; port 0 is any free port.
 
         Raises:
-            ValueError: it is none, or others could read them there.
+            ValueError: it is not an address, or others could read them there.
         """
         host, port = host_and_port(text, "127.0.0.1:9464", least=0, most=_MOST_METRICS_PORT)
         if not self.insecure and not is_loopback(host):
@@ -269,5 +269,5 @@ class ConsoleSettings(Table, frozen=True):
                 )
 
     def address(self) -> tuple[str, int]:
-        """Host and port of `listen`; ValueError if it is no address."""
+        """Host and port of `listen`; ValueError if it is not an address."""
         return host_and_port(self.listen, "127.0.0.1:8617")

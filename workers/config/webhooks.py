@@ -22,7 +22,7 @@ _EVENTS = (
 )
 # Where OPUS listens, below its BASE_URL (uws_server/uws_server.py, job_event).
 OPUS_PATH = "/handler/job_event"
-# The event that OPUS is told of only if it is asked for.
+# The event that OPUS gets only if the webhook asks for it.
 OPUS_WAITING = "job.waiting"
 
 
@@ -67,7 +67,7 @@ class Webhook(Table, frozen=True):
                 )
         if self.format == "opus" and not set(self.events) <= {OPUS_WAITING}:
             raise ValueError(
-                f'events: OPUS is told how its jobs end; only ["{OPUS_WAITING}"] can be added'
+                f'events: OPUS gets how its jobs end; only ["{OPUS_WAITING}"] can be added'
             )
         if self.format != "opus" and not self.events:
             raise ValueError('events: are missing, for example ["failed", "job.failed", "alarm.#"]')

@@ -1,4 +1,4 @@
-"""What OPUS is told about a job, in its own format. Pure.
+"""The message to OPUS about a job, in its own format. Pure.
 
 OPUS's POST /handler/job_event, at commit 4487bcb (uws_server/uws_server.py lines 1241-1306, `job_event`;
 uws_server/uws_classes.py lines 845-913, `Job.change_status`):

@@ -136,7 +136,7 @@ class Receiver:
         """Ask OPUS for the job's phase, unless it does not matter, then tell it what is new."""
         job = opus_job(parse(due.body))
         if job is None:  # the webhook's format was changed meanwhile
-            return Undeliverable(Cause("not_understood", "OPUS is told of its own jobs only"))
+            return Undeliverable(Cause("not_understood", "OPUS gets events of its own jobs only"))
         phase, asked = None, question(job)
         if asked is not None:
             response = self._client.send(asked, f"{due.event_id}/phase")

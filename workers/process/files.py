@@ -43,7 +43,7 @@ def append_line(path: Path, descriptor: int, line: str) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    size = os.fstat(descriptor).st_size  # 0 for what is no file
+    size = os.fstat(descriptor).st_size  # 0 for what is not a file
     data = f"{line}\n".encode()
     if size:
         # one that this user may write and not read is taken for whole

@@ -26,7 +26,7 @@ def requested_wait(headers: Mapping[str, str], now: float) -> float | None:
 
 
 def http_date(value: str) -> datetime | None:
-    """The time of a header such as Date, in UTC; None if it is none."""
+    """The time of a header such as Date, in UTC; None if it is not a time."""
     try:
         moment = parsedate_to_datetime(value)
     except (ValueError, OverflowError):

@@ -23,7 +23,7 @@ def credential(url: str) -> tuple[sa.URL, dict[str, str]]:
     """The URL without a passfile that systemd has passed to this service, and the password in it.
 
     libpq does not know $CREDENTIALS_DIRECTORY, and ignores a file with bits for its group, as systemd
-    makes them. A URL whose passfile is no credential is for libpq.
+    makes them. A URL whose passfile is not a credential is for libpq.
 
     Raises:
         ConfigError: systemd has passed none, or it holds no password.
