@@ -338,8 +338,9 @@ def test_every_single_byte_change_in_a_random_record_is_found(long_log: sa.Engin
                         {"value": new, "seq": seq},
                     )
                     chain = chain_of(connection, trusted)
-                    chain.start_after(before[0], before[2])
-                    named = [x.seq for x in chain.follow(next(rows(connection, seq - 1, 2)))]
+                    # the first one's predecessor is missing here
+                    found = [x.seq for x in chain.follow(next(rows(connection, seq - 2, 3)))]
+                    named = [one for one in found if one != before[0]]
                     assert named == [seq], f"seed {seed}: record {seq}, {name}, byte {at}"
                     back, old = from_stored(data, value)
                     connection.execute(

@@ -54,10 +54,6 @@ class Chain:
         self.seq = 0
         self.hash = GENESIS
 
-    def start_after(self, seq: int, hash_: bytes) -> None:
-        """Start after a record that is known to be intact."""
-        self._before, self.seq, self.hash = (hash_,), seq, hash_
-
     def follow(self, rows: Iterable[Row]) -> Iterator[ChainProblem]:
         """Follow these rows, and yield what is wrong with them."""
         for row in rows:
