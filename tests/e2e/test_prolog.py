@@ -99,6 +99,12 @@ class Site:
             line["job"]: line["why"] for line in lines if line["event"] == "prolog_job_released"
         }
 
+    def waited(self, job: int) -> float:
+        """For how many seconds the watcher let a job's script wait."""
+        lines = (json.loads(line) for line in self.installation.logs().splitlines())
+        (found,) = [line["waited"] for line in lines if line.get("job") == job and "why" in line]
+        return float(found)
+
     def waits(self, count: int) -> None:
         """Wait until so many scripts wait."""
         until(lambda: len(self.scripts()) == count, 20, f"{count} scripts to wait")
@@ -199,6 +205,19 @@ def test_every_kind_of_job_starts_with_its_nodes(site: Site, how: str) -> None:
                 until(lambda: list(site.releases().values()) == ["ready"], 20, "the job to go on")
                 assert waiting.wait(30) == 0
             until_none(site.scripts, 10, "the scripts")
+
+
+def test_a_job_on_nodes_that_are_up_is_not_held(site: Site) -> None:
+    with site.worker():
+        job, names = site.submit(2)
+        site.slurm.boot_resumed(*names)
+        until(lambda: site.slurm.output(job), 30, "the first job to run")
+        site.end(job)
+        job = site.slurm.sbatch(JOB, nodelist=",".join(names), nodes=2)
+        until(lambda: site.slurm.output(job), 60, "the second job to run")
+        assert site.releases()[job] == "ready"
+        assert site.waited(job) <= 1.0
+        site.end(job)
 
 
 def others(names: list[str]) -> str:
