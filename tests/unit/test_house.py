@@ -75,3 +75,11 @@ def test_a_class_name_means_one_thing_in_workers_and_ops() -> None:
                 if isinstance(node, ast.ClassDef):
                     places[node.name].append(relative(path))
     assert {name: where for name, where in places.items() if len(where) > 1} == {}
+
+
+def test_pre_commit_runs_the_checks_of_make_check() -> None:
+    target = (ROOT / "Makefile").read_text().partition("\ncheck:")[2].partition("\n\n")[0]
+    hooks = (ROOT / ".pre-commit-config.yaml").read_text()
+    checked = set(re.findall(r"\$\(BIN\)/([\w-]+)", target))
+    assert checked
+    assert checked == set(re.findall(r"entry: \.venv/bin/([\w-]+)", hooks))
