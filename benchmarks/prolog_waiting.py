@@ -31,7 +31,7 @@ SLOTS = [
 ]  # the default of 22.05, that of 23.11, and that of a slurmctld with GLIBC_TUNABLES
 SECONDS = 30.0  # of each measurement of CPU
 # Percent of one core; MB for each script; seconds until no script is left: as long as a script waits for a line, and 2 s more.
-CPU, EACH, GONE = 1.0, 1.0, 5.0
+CPU, EACH, GONE = 1.0, 1.0, 4.0
 
 
 class Waiting:

@@ -6,6 +6,7 @@ import resource
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
+from unittest.mock import Mock
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -206,6 +207,24 @@ def test_slurm_is_asked_nothing_while_nobody_waits(
             watcher.turn(prolog._LEAST)
         assert bench.slurm.asked == asked > 0
         assert bench.slurm.closed
+
+
+@pytest.mark.parametrize("nodes", [BOOTING, None])
+def test_a_script_gets_its_next_line_well_before_its_limit(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, nodes: str | None
+) -> None:
+    """Also while an answer of slurmctld's is under way, or readings are seldom."""
+    bench.slurm.nodes = nodes
+    monkeypatch.setattr(prolog, "_LEAST", prolog._MOST)
+    with bench.watcher() as watcher:
+        script = bench.scripts.start(SLURM_JOB_NODELIST="node1")
+        turn_until(watcher, lambda: bench.value("waiting") == 1, "it to wait")
+        wait = Mock(wraps=watcher._fifos.wait)
+        monkeypatch.setattr(watcher._fifos, "wait", wait)
+        for _ in range(3):
+            watcher.turn(prolog._TURN)
+        assert script.poll() is None
+        assert max(call.args[0] for call in wait.call_args_list) <= prolog._LIMIT / 3
 
 
 def test_no_more_jobs_wait_than_half_of_the_files_that_may_be_open(

@@ -91,9 +91,11 @@ class PrologWatcher:
         Raises:
             SlurmAwayError: scontrol cannot be run.
         """
-        due = self._read_at + self._pace() - time.monotonic()
-        wait = due if self._waiting and self._asked_at is None else timeout
-        self._fifos.wait(max(0.0, min(timeout, wait)), self._session.fds)
+        if self._waiting:
+            at = self._kept_at + self._limit() / 3
+            at = at if self._asked_at is not None else min(at, self._read_at + self._pace())
+            timeout = max(0.0, min(timeout, at - time.monotonic()))
+        self._fifos.wait(timeout, self._session.fds)
         # first those that have ended: when slurmctld starts again, they come again
         for fd in self._fifos.ended(self._waiting):
             self._end(fd, Release.LEFT)
@@ -224,12 +226,15 @@ class PrologWatcher:
 
     def _keep(self) -> None:
         """Write the next line into each script's FIFO, in time before its limit."""
-        now = time.monotonic()
-        limit = max(_LIMIT, 3 * len(self._waiting) // _LINES_A_SECOND)
+        now, limit = time.monotonic(), self._limit()
         if now - self._kept_at >= limit / 3:
             self._kept_at = now
             for fd in self._waiting:
-                self._fifos.keep(fd, min(limit, 99))
+                self._fifos.keep(fd, limit)
+
+    def _limit(self) -> int:
+        """Seconds within which a script gets its next line."""
+        return min(max(_LIMIT, 3 * len(self._waiting) // _LINES_A_SECOND), 99)
 
 
 @contextmanager
