@@ -5,7 +5,7 @@ import re
 import socket
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,8 +20,10 @@ from ops.install.cloud_entry import CloudEntry
 from ops.install.place import Found, PlannedFile, PlannedLink, require_reachable, run
 from ops.install.plan import (
     ACCOUNTS,
+    BROKER,
     UNITS,
     Step,
+    broker_commands,
     broker_steps,
     config_of,
     links,
@@ -107,7 +109,7 @@ def init(
     site, entry = ask_site(slurm, broker_url, answers, ask=not yes, management_url=management_url)
     included, differences = slurm_lines(site)
     files = list(site_files(site, included, entry))
-    _check(files)
+    does = _broker_commands(config_of(files))
     if not dry_run:
         _require_user(slurm)
     plan = [
@@ -116,9 +118,9 @@ def init(
         *ACCOUNTS,
         *files,
         *UNITS,
-        *(broker_steps(files) if is_here else ()),
+        *(broker_steps(files, does) if is_here else ()),
     ]
-    _put(plan, dry_run=dry_run, ask=not yes)
+    left = _put(plan, dry_run=dry_run, ask=not yes)
     click.echo("\nNow:")
     for line in (*differences, *advice(site), *_not_taken(entry), *_kept_secret(entry)):
         click.echo(f"  {line}")
@@ -126,9 +128,11 @@ def init(
         # echo alone would continue a last line that has no end
         end = "" if read_file(slurm.path).endswith(b"\n") else f"echo >> {slurm.path}; "
         click.echo(f"  {end}echo 'Include {slurm.path.parent / OWN_LINES}' >> {slurm.path}")
-    if not is_here:
+    if not is_here or BROKER in left:
+        where = "where RabbitMQ runs" if is_here else f"on {broker['host']}"
         click.echo("  lamplighter broker users --definitions > definitions.json")
-        click.echo(f"  rabbitmqctl import_definitions definitions.json    # on {broker['host']}")
+        # Debian's program changes the folder and the user: it could not find or open the file
+        click.echo(f"  rabbitmqctl import_definitions /dev/stdin < definitions.json    # {where}")
     if (site.store or "").startswith("postgresql") and find_spec("psycopg") is None:
         click.echo(
             f"  {PROGRAMS}/pip install '.[postgresql]'    # in the folder of Lamplighter's source"
@@ -167,42 +171,56 @@ def _kept_secret(entry: CloudEntry) -> Iterator[str]:
             )
 
 
-def _put(plan: _Plan, *, dry_run: bool, ask: bool) -> None:
-    """Show the files and commands; write the missing ones and run the commands unless it is a dry run."""
+def _put(plan: _Plan, *, dry_run: bool, ask: bool) -> Collection[Step]:
+    """Show the files and commands; write the missing ones and run the commands unless it is a dry run.
+
+    Returns:
+        the commands that were not run to their end.
+    """
     for one in plan:
         if isinstance(one, Step):
             click.echo(f"run: {' '.join(one.command)}")
+            click.echo("".join(f"    {line}\n" for line in one.does if dry_run), nl=False)
         else:
             _show(one, whole=dry_run)
+    left: list[Step] = []
     if dry_run:
-        return
+        return left
     require_reachable(PROGRAMS / "lamplighter", Path(sys.executable))
     confirm("Write the missing files, and run these commands", yes=not ask)
     changes = 0
     for one in plan:
-        if isinstance(one, Step):
-            _run(one)
-        else:
+        if not isinstance(one, Step):
             changes += one.put()
+        elif one.after in left or not _run(one):
+            left.append(one)
     if not changes:
         click.echo("Nothing was missing: no file was written or changed.")
+    return left
 
 
-def _check(files: Sequence[PlannedFile]) -> None:
-    """Check that a lamplighter.toml which will be written can be read; ConfigError if it cannot."""
-    config = config_of(files)
-    if config.found() is not Found.MISSING:
-        return
+def _broker_commands(config: PlannedFile) -> Sequence[str]:
+    """What the broker gets by the lamplighter.toml that is there, or will be written.
+
+    Raises:
+        ConfigError: the one that will be written cannot be read.
+    """
+    is_new = config.found() is Found.MISSING
     with tempfile.TemporaryDirectory() as folder:
+        # of root, whoever may change it now
         path = Path(folder) / FILE_NAME
-        path.write_text(config.content, encoding="utf-8")
+        path.write_bytes(config.content.encode() if is_new else read_file(config.path))
         path.chmod(0o600)
         try:
-            load(path, {})
+            settings = load(path, {})
         except ConfigError as error:
+            if not is_new:  # the programs that read it will say so
+                return ()
             text = str(error).removeprefix(f"{path}: ")
             option = " (option --insecure)" if "insecure = true" in text else ""
             raise ConfigError(f"these answers: {text}{option}") from None
+        lines = broker_commands(settings.broker, settings.notify_keys)
+        return [line.replace(folder, str(config.path.parent)) for line in lines]
 
 
 def _require_user(slurm: SlurmConf) -> None:
@@ -228,10 +246,12 @@ def _show(file: PlannedFile | PlannedLink, *, whole: bool) -> None:
             click.echo("".join(f"    {line}\n" for line in file.shown_content()), nl=False)
 
 
-def _run(step: Step) -> None:
+def _run(step: Step) -> bool:
+    """Whether it succeeds; ends the process if it fails and may not."""
     problem = run(step.command)
     if problem and not step.may_fail:
         click.echo(f"failed: {' '.join(step.command)}: {problem}", err=True)
         sys.exit(1)
     if problem:
         click.echo(f"not done ({step.may_fail}?): {' '.join(step.command)}: {problem}")
+    return not problem

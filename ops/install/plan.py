@@ -14,9 +14,12 @@ from ops.install.site import Site
 from ops.install.slurm_conf import OWN_LINES
 from ops.install.toml import lamplighter_toml
 from ops.install.units import CLOUD_CA, CLOUD_SECRET, CONFIG, DATABASE, GROUP, PROGRAMS, TOKENS_USER
+from producers.broker_settings import BrokerSettings
 from producers.config_file import FILE_NAME
 from producers.settings import ConfigError
 from schemas.roles import Role
+from workers.broker.definitions import commands
+from workers.broker.topology import topology
 from workers.store.access import ACCESS
 
 SYSTEM = Path("/etc/systemd/system")
@@ -32,10 +35,19 @@ _LINKS = (
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A command of the set-up, and why it may fail."""
+    """A command of the set-up.
+
+    Attributes:
+        command: the program and its arguments.
+        may_fail: why it may fail, and the set-up goes on.
+        after: the step without which this one is left out.
+        does: what it does, line by line.
+    """
 
     command: tuple[str, ...]
     may_fail: str = ""
+    after: "Step | None" = None
+    does: tuple[str, ...] = ()
 
 
 ACCOUNTS = (
@@ -45,6 +57,12 @@ ACCOUNTS = (
 UNITS = tuple(
     Step(("systemctl", *words), may_fail="systemd does not run here")
     for words in (("daemon-reload",), ("enable", "lamplighter.target"))
+)
+
+# Fails where nobody on this host may administer the broker; one that is just starting is waited for.
+BROKER = Step(
+    ("rabbitmqctl", "--quiet", "await_startup", "--timeout", "60"),
+    may_fail="RabbitMQ does not run, or runs elsewhere, such as in a container",
 )
 
 
@@ -103,8 +121,12 @@ def links(prefix: Path = PROGRAMS.parent, local: Path = _LOCAL) -> Iterator[Plan
             yield PlannedLink(local / name, prefix / name)
 
 
-def broker_steps(files: Sequence[PlannedFile]) -> Iterator[Step]:
+def broker_steps(files: Sequence[PlannedFile], does: Sequence[str] = ()) -> Iterator[Step]:
     """Virtual host, topology, users and permissions, unless one user serves all roles here.
+
+    Args:
+        files: all planned ones.
+        does: the broker's commands that amount to it.
 
     Raises:
         ConfigError: the lamplighter.toml that is there is not TOML.
@@ -112,8 +134,16 @@ def broker_steps(files: Sequence[PlannedFile]) -> Iterator[Step]:
     config = config_of(files)
     if config.found() is Found.DIFFERENT and not _has_users(config.path):
         return
+    yield BROKER
     program = str(PROGRAMS / "lamplighter")
-    yield Step((program, "--config", str(config.path), "broker", "users", "--apply"))
+    command = (program, "--config", str(config.path), "broker", "users", "--apply")
+    yield Step(command, after=BROKER, does=tuple(does))
+
+
+def broker_commands(broker: BrokerSettings, keys: Collection[str]) -> Iterator[str]:
+    """What the broker gets; `keys` are those that the webhooks want."""
+    if broker.users is not None:
+        yield from commands(broker.users, broker.vhost, topology(notify_keys=keys))
 
 
 def _has_users(config: Path) -> bool:

@@ -12,6 +12,7 @@ from ops.cli.session import Session
 from ops.doctor.command import fixed
 from schemas.roles import Role
 from tests.testbed.broker_roles import BrokerRoles
+from tests.testbed.commands import run_command
 from tests.testbed.installation import Installation
 from tests.testbed.processes import MINIMAL_ENVIRONMENT
 from tests.testbed.rabbitmq_node import SCRIPTS
@@ -59,6 +60,21 @@ def with_roles(run_dir: Path, broker: PrivateBroker) -> tuple[BrokerRoles, Path,
     roles.apply(config)
     environment = {**MINIMAL_ENVIRONMENT, **broker.node.environment()}
     return roles, config, {**environment, "PATH": f"{SCRIPTS}:{environment['PATH']}"}
+
+
+def test_the_definitions_are_loaded_as_init_says(
+    run_dir: Path, private_broker: PrivateBroker
+) -> None:
+    """From standard input: Debian's rabbitmqctl, as user rabbitmq in another folder, opens no file of root's."""
+    roles, config, environment = with_roles(run_dir, private_broker)
+    roles.remove()
+    made = run_command(["--config", config, "broker", "users", "--definitions"])
+    (run_dir / "definitions.json").write_text(made.stdout)
+    line = "rabbitmqctl import_definitions /dev/stdin < definitions.json"
+    subprocess.run(["/bin/sh", "-c", line], env=environment, cwd=run_dir, check=True)
+    for role in (Role.HOOK, Role.SETUP):
+        with roles.connection(role):
+            pass
 
 
 def test_a_role_that_cannot_log_in_or_lacks_a_right_is_named(

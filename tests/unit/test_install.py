@@ -200,13 +200,67 @@ def test_each_role_has_a_password_that_only_its_user_can_read(folder: Path) -> N
 def test_a_broker_on_another_host_gets_its_users_there(folder: Path) -> None:
     words = ("--yes", "--cloud=site", "--strategy=stop")
     there = run(folder, *words, "--broker=amqps://rabbit.example.org/v").output
-    assert "import_definitions definitions.json    # on rabbit.example.org" in there
+    assert "import_definitions /dev/stdin < definitions.json    # on rabbit.example.org" in there
     assert "--apply" not in there
     assert "--apply" in run(folder, *words).output
     refused = run(folder, *words, "--broker=amqp://me:s3cr3t@127.0.0.1/v")
     assert isinstance(refused.exception, ConfigError)
     assert "--broker" in str(refused.exception)
     assert "s3cr3t" not in str(refused.exception) + refused.output
+
+
+BY_HAND = "rabbitmqctl import_definitions /dev/stdin < definitions.json    # where RabbitMQ runs"
+
+
+@pytest.mark.parametrize(
+    ("failing", "code", "said"),
+    [
+        ("rabbitmqctl", 0, ("not done (RabbitMQ does not run, or runs", BY_HAND)),
+        ("users --apply", 1, ("failed: ", "another cluster's users")),
+        ("none", 0, ("run: rabbitmqctl", "users --apply")),
+    ],
+)
+def test_a_broker_that_nobody_may_administer_here_gets_its_users_by_hand(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, failing: str, code: int, said: tuple[str, ...]
+) -> None:
+    """As in a container: init says so, goes on to all that is left to do, and so does each later run.
+
+    A broker that answers and refuses ends it: nothing is imported over another cluster's users.
+    """
+    ran = []
+
+    def run_step(command: tuple[str, ...]) -> str | None:
+        ran.append(" ".join(command))
+        return "another cluster's users" if failing in ran[-1] else None
+
+    monkeypatch.setattr("ops.install.init.run", run_step)
+    monkeypatch.setattr("ops.install.init.require_reachable", lambda *_: None)
+    monkeypatch.setattr("ops.install.init._require_user", lambda _: None)
+    for planned in ("PlannedFile", "PlannedLink"):
+        monkeypatch.setattr(f"ops.install.place.{planned}.put", lambda _: True)
+    words = ("--yes", "--cloud=site", "--strategy=stop")
+    for _ in range(2):
+        result = run(folder, *words, dry_run=False)
+        assert result.exit_code == code
+        for one in said:
+            assert one in result.output
+        assert ("\nNow:" in result.output) is (code == 0)
+        assert (BY_HAND in result.output) is (failing == "rabbitmqctl")
+        assert ("users --apply" in ran[-1]) is (failing != "rabbitmqctl")
+
+
+def test_a_dry_run_shows_what_the_broker_gets(folder: Path) -> None:
+    """Virtual host, a user for each role, its permissions; no password."""
+    words = ("--yes", "--cloud=site", "--strategy=stop", "--broker=amqp://127.0.0.1/vespa")
+    output = run(folder, *words).output
+    assert "    rabbitmqctl add_vhost vespa\n" in output
+    for role in Role:
+        name = f"lamplighter-vespa-{role}"
+        file = f"/etc/lamplighter/broker/{role}.password"
+        assert f"    rabbitmqctl add_user {name} < {file}\n" in output
+        assert f"    rabbitmqctl set_permissions -p vespa {name} " in output
+    there = run(folder, *words[:3], "--broker=amqps://rabbit.example.org/vespa").output
+    assert "add_user" not in there
 
 
 @pytest.mark.parametrize(

@@ -147,9 +147,9 @@ def test_one_of_several_regions_is_an_option_or_asked_for(folder: Path) -> None:
     [
         ("[broker]\n# broker.users comes later\n", 0),
         ('note = "broker.users"', 0),
-        ("[broker]\nusers = {}", 1),
-        ("[broker.users]\n", 1),
-        ("broker = {'users' = {}}", 1),
+        ("[broker]\nusers = {}", 2),
+        ("[broker.users]\n", 2),
+        ("broker = {'users' = {}}", 2),
     ],
 )
 def test_a_broker_with_one_user_for_all_roles_stays_as_it_is(

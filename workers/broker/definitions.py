@@ -96,7 +96,8 @@ def definitions(
 
 
 def commands(users: BrokerUsers, vhost: str, wanted: Topology) -> Iterator[str]:
-    """The commands of rabbitmqctl that create users and permissions; none shows a password."""
+    """The commands that create virtual host, users and permissions; none shows a password."""
+    yield _ctl("add_vhost", vhost)
     for role in Role:
         name = users.name(role)
         yield from _login(users, role, name)
