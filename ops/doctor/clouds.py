@@ -24,6 +24,8 @@ from workers.tokens.plugin import TokenServicePlugin
 
 _SECONDS = 10.0
 _FORBIDDEN = 403
+# Keystone's own role of those who may change nothing; a site may have others, which say nothing to us.
+_ONLY_LOOK = frozenset({"reader"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,7 @@ class CloudView:
         parts: what is wrong with the templates' key, security groups, zone and server group, by group.
         unreachable: nodes whose servers have addresses, but none that would be the node's.
         ahead: seconds by which the cloud's clock is ahead of ours.
+        roles: the names of the login's roles; empty if its token has none.
     """
 
     servers: frozenset[str]
@@ -47,6 +50,7 @@ class CloudView:
     parts: Mapping[str, Sequence[PartProblem]] = field(default_factory=dict)
     unreachable: frozenset[str] = frozenset()
     ahead: float = 0.0
+    roles: frozenset[str] = frozenset()
 
 
 def of_clouds(session: Session, settings: Settings) -> Iterator[Finding]:
@@ -67,14 +71,22 @@ def of_clouds(session: Session, settings: Settings) -> Iterator[Finding]:
 
 def _refused(name: str, error: CloudError) -> Finding:
     if error.status == _FORBIDDEN:
-        remedy = f"give the login of clouds.{name} the role member in its project"
-        return wrong(Kind.CLOUD_RIGHTS, f"clouds.{name}: the cloud forbids: {error}", remedy)
+        words = f"clouds.{name}: the cloud forbids: {error}"
+        return wrong(Kind.CLOUD_RIGHTS, words, _role_remedy(name))
     return Finding(Severity.AWAY, Kind.CLOUD, f"clouds.{name}: {error}")
+
+
+def _role_remedy(name: str) -> str:
+    return f"give the login of clouds.{name} the role member in its project"
 
 
 def of_cloud(name: str, settings: Settings, view: CloudView) -> Iterator[Finding]:
     """What one cloud's view shows to be wrong. Pure."""
     yield from of_clock(f"the cloud {name}", view.ahead, 0.0)
+    if view.roles and view.roles <= _ONLY_LOOK:
+        words = f"clouds.{name}: the login has only the role {'/'.join(sorted(view.roles))}"
+        words += ", which lists servers, and may start, stop, create or delete none"
+        yield wrong(Kind.CLOUD_RIGHTS, words, _role_remedy(name))
     wishes = []
     for key, group in settings.groups.items():
         if group.cloud != name:
@@ -142,7 +154,10 @@ def _look(name: str, settings: Settings, client: TokenClient) -> CloudView:
                 except BadTemplateError as error:
                     problems[key] = str(error)
                 parts[key] = cloud.part_problems(group.server)
+        roles = frozenset(map(str.lower, plugin.get_access().role_names or ()))
         ahead = 0.0 if theirs is None else theirs.timestamp() - time.time()
     finally:
         cloud.close()
-    return CloudView(frozenset(servers), limits, flavors, problems, parts, unreachable, ahead)
+    return CloudView(
+        frozenset(servers), limits, flavors, problems, parts, unreachable, ahead, roles
+    )

@@ -184,10 +184,12 @@ class Real:
                 delete_all(nova)
 
 
-def login(cloud: Cloud, project: str = credentials.PROJECT_NAME) -> Token:
+def login(
+    cloud: Cloud, project: str = credentials.PROJECT_NAME, name: str = credentials.USERNAME
+) -> Token:
     """Log in by password."""
     with Keystone(cloud.auth_url) as keystone:
-        user = by_password(credentials.USERNAME, credentials.PASSWORD)
+        user = by_password(name, credentials.PASSWORD)
         return Token.of(keystone.login(user, in_project(project)))
 
 

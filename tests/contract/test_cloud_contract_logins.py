@@ -71,6 +71,24 @@ def test_password_gives_a_scoped_token_with_a_catalog(cloud: Cloud) -> None:
     assert (public["region"], public["region_id"]) == (credentials.REGION, credentials.REGION)
 
 
+def test_a_user_who_is_only_a_reader_lists_servers_and_may_start_or_create_none(
+    cloud: Cloud,
+) -> None:
+    """The doctor finds such a login by the names of its token's roles: no call that lists does."""
+    (server_id,) = cloud.add_servers(["node1"], "SHUTOFF").values()
+    token = login(cloud, name=credentials.READER)
+    assert [role["name"] for role in token.body["roles"]] == ["reader"]
+    with Service(token.endpoints["compute"], token.id) as nova:
+        assert nova.call("GET", "/servers/detail").status_code == 200
+        assert nova.call("GET", "/limits").status_code == 200
+        for path, body in (
+            (f"/servers/{server_id}/action", {"os-start": None}),
+            ("/servers", {"server": {"name": "x", "imageRef": cloud.image_id, "flavorRef": "1"}}),
+        ):
+            assert nova.call("POST", path, body).status_code == 403
+        assert nova.call("DELETE", f"/servers/{server_id}").status_code == 403
+
+
 @pytest.mark.parametrize("field", ["issued_at", "expires_at"])
 def test_times_of_a_token_are_utc_with_microseconds(cloud: Cloud, field: str) -> None:
     assert datetime.strptime(login(cloud).body[field], "%Y-%m-%dT%H:%M:%S.%f%z")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
+from tests.testbed.simcloud import credentials
 from tests.testbed.simcloud.effects import Answer
 from tests.testbed.simcloud.faults import Fault
 from tests.testbed.simcloud.handle import SimCloud
@@ -25,6 +28,29 @@ flavor = "m1.tiny"
 key_name = "operatr"
 security_groups = ["nodes"]
 """
+
+
+@pytest.mark.parametrize("forbidden", [True, False])
+def test_a_login_without_the_right_to_start_servers_is_named_with_the_role_it_needs(
+    run_dir: Path, broker_url: str, *, forbidden: bool
+) -> None:
+    """One that may only look, and one that may not even do that (403)."""
+    with SimCloud() as cloud:
+        cloud.add_servers(["node1"])
+        site = TokenSite(run_dir / "site", broker_url)
+        site.prepare()
+        username = credentials.USERNAME if forbidden else credentials.READER
+        site.configure({"near": site.password_cloud(cloud, username)})
+        with site.config.open("a") as config:
+            config.write('[groups.g]\nnodes = "node1"\ncloud = "near"\n')
+        if forbidden:
+            cloud.inject(Fault(kind="lists", effect=Answer(status=403)))
+        with serving(load(site.config)):
+            (result,) = site.lamplighter("doctor", "--json").lines
+    (found,) = [one for one in result["findings"] if one["finding"] == "cloud_rights"]
+    assert found["severity"] == "wrong"
+    assert ("the cloud forbids" if forbidden else "only the role reader") in found["words"]
+    assert found["remedy"] == "give the login of clouds.near the role member in its project"
 
 
 def test_missing_servers_and_a_small_quota_are_named(run_dir: Path, broker_url: str) -> None:

@@ -58,14 +58,14 @@ class TokenSite(Installation):
         path.chmod(0o600)
         return load(path)
 
-    def password_cloud(self, cloud: SimControl) -> Table:
+    def password_cloud(self, cloud: SimControl, username: str = credentials.USERNAME) -> Table:
         """A table [clouds.NAME] with a password."""
         return {
             "auth_url": cloud.auth_url,
             "project_id": credentials.PROJECT_ID,
             "source": {
                 "type": "password",
-                "username": credentials.USERNAME,
+                "username": username,
                 "password_file": self.secret("password", credentials.PASSWORD).name,
             },
         }

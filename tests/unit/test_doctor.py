@@ -589,6 +589,9 @@ CLOUD = [
     (CloudView(ALL, FULL, problems={"g": "the cloud has no image x"}), "stop", ["template"]),
     (CloudView(ALL, FULL, ahead=-90.0), "stop", ["clock"]),
     (CloudView(ALL), "stop", []),
+    (CloudView(ALL, roles=frozenset({"reader"})), "stop", ["cloud_rights"]),
+    (CloudView(ALL, roles=frozenset({"reader", "member"})), "stop", []),
+    (CloudView(ALL, roles=frozenset({"vo_operator"})), "stop", []),
 ]
 
 

@@ -55,6 +55,8 @@ class _Identity:
         other = self._add("project", name=credentials.OTHER_PROJECT_NAME)
         for project_id in (project, other):
             self._assign(project_id, f"users/{user}", "member")
+        reader = self._add("user", name=credentials.READER, password=credentials.PASSWORD)
+        self._assign(project, f"users/{reader}", "reader")
         self._add_federation(layout.issuer, project)
 
     def _add_services(self, layout: Layout) -> None:

@@ -15,6 +15,11 @@ USERNAME = "keeper"
 # A search for pieces of them must not find words.
 PASSWORD = "k9Wz3vQx7LrT2mYp8FhJ"
 
+# Another user, with the same password, who may only look.
+READER_ID = "5f0c8b7e2d9a4c1f8e6b3a7d0c5f9e21"
+READER = "onlooker"
+USERS = {USERNAME: USER_ID, READER: READER_ID}
+
 APPLICATION_CREDENTIAL_ID = "21dced0fd20347869b93710d2b98aae0"
 APPLICATION_CREDENTIAL_NAME = "keeper-nodes"
 APPLICATION_CREDENTIAL_SECRET = "aB6sDn4uXcV1gKe0ZtRy5QwM"

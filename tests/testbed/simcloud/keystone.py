@@ -24,6 +24,8 @@ from tests.testbed.simcloud.settings import CurrentSettings
 from tests.testbed.simcloud.tokens import Token, TokenStore
 from tests.testbed.simcloud.web import base_url, json_response, request_id
 
+_MEMBER = {"id": "9fe2ff9ee4384b1894a90878d3e92bab", "name": "member"}
+_READER = {"id": "3c1d7a5e9b0f4e2c8d6a1b7f5e3c9d08", "name": "reader"}
 _TITLES = {400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found"}
 _KIND_BY_METHOD = {
     "password": "token_password",
@@ -93,9 +95,10 @@ class KeystoneApi:
         project_id = _project_of(auth.scope)
         match identity.methods:
             case ["password"] if identity.password is not None:
-                if not identity.password.user.is_keeper():
+                name = identity.password.user.known()
+                if name is None:
                     raise UnauthorizedError
-                token = self._issue("password", project_id, expires)
+                token = self._issue("password", project_id, expires, name)
             case ["application_credential"] if identity.application_credential is not None:
                 self._check(identity.application_credential)
                 if auth.scope is not None:
@@ -113,10 +116,15 @@ class KeystoneApi:
         if not given.is_known():
             raise UnauthorizedError
 
-    def _issue(self, method: str, project_id: str | None, expires: float) -> Token:
-        return self._tokens.issue(
-            (method,), credentials.USER_ID, credentials.USERNAME, project_id, expires
-        )
+    def _issue(
+        self,
+        method: str,
+        project_id: str | None,
+        expires: float,
+        name: str = credentials.USERNAME,
+    ) -> Token:
+        user_id = credentials.USERS[name]
+        return self._tokens.issue((method,), user_id, name, project_id, expires)
 
     def _rescope(self, token: Token, project_id: str | None) -> Token:
         if token.federated and project_id not in {None, credentials.PROJECT_ID}:
@@ -186,7 +194,7 @@ class KeystoneApi:
                 "domain": {"id": credentials.DOMAIN_ID, "name": credentials.DOMAIN_NAME},
             }
             content["is_domain"] = False
-            content["roles"] = [{"id": "9fe2ff9ee4384b1894a90878d3e92bab", "name": "member"}]
+            content["roles"] = [_READER if token.user_name == credentials.READER else _MEMBER]
             if "nocatalog" not in request.query_params:
                 content["catalog"] = catalog(base_url(request))
         headers = {"X-Subject-Token": token.id, "Vary": "X-Auth-Token"}

@@ -21,13 +21,13 @@ class User(msgspec.Struct, frozen=True):
     domain: Domain | None = None
     password: str = ""
 
-    def is_keeper(self) -> bool:
-        """Whether these are the name and password of the only user."""
-        named = self.name == credentials.USERNAME and self.domain is not None
-        known = self.id == credentials.USER_ID or (
-            named and self.domain is not None and self.domain.is_default()
-        )
-        return known and _same(self.password, credentials.PASSWORD)
+    def known(self) -> str | None:
+        """The user's name, if these are the name or id and the password of one."""
+        for name, user_id in credentials.USERS.items():
+            named = self.name == name and self.domain is not None and self.domain.is_default()
+            if (named or self.id == user_id) and _same(self.password, credentials.PASSWORD):
+                return name
+        return None
 
 
 class PasswordMethod(msgspec.Struct, frozen=True):

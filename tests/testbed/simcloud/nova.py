@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from tests.testbed.simcloud import credentials
 from tests.testbed.simcloud.compute import Compute
 from tests.testbed.simcloud.errors import ApiError, BadRequestError, ForbiddenError
 from tests.testbed.simcloud.gate import Call, Gate, Handler, ServiceName
@@ -56,12 +57,13 @@ class NovaService:
 
         Raises:
             UnauthorizedError: the token is missing or invalid.
-            ForbiddenError: the token is not scoped to a project.
+            ForbiddenError: the token is not scoped to a project, or its user may only look.
             ApiError: the requested microversion is not supported.
         """
         token = self._tokens.check(call.request.headers.get("x-auth-token"))
         minor_version(call.request)
-        if token.project_id is None:
+        only_looks = token.user_name == credentials.READER and call.request.method != "GET"
+        if token.project_id is None or only_looks:
             raise ForbiddenError("Policy doesn't allow os_compute_api:servers to be performed.")
         return token.project_id
 
