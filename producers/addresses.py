@@ -103,7 +103,7 @@ def database_problem(url: str, *, insecure: bool, environ: Mapping[str, str]) ->
         _ = parts.port  # a number, if there is one
         host, password = parts.hostname, parts.password
     except ValueError:
-        return "is not a URL"
+        return _NO_URL
     if not parts.scheme.startswith("postgresql"):
         return None
     if password is not None or has_secret_field(parts.query):

@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+import copy
+import difflib
 import json
 import re
 from datetime import date
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias, get_args, get_origin
 
+import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from producers import settings as producers_settings
-from producers.settings import ConfigError, hook_settings
+from producers.settings import (
+    BROKER_FIELDS,
+    HOOK_FIELDS,
+    USERS_FIELDS,
+    ConfigError,
+    hook_settings,
+)
+from workers.config import clouds_yaml, fedcloud
+from workers.config.problems import alternatives, fields_of
 from workers.config.settings import Settings, _File, load
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
+
+Key: TypeAlias = tuple[tuple[str | int, ...], str, str]
 
 WHOLE: Mapping[str, Any] = {
     "cluster": "vespa",
@@ -78,6 +91,82 @@ def outcome(content: bytes, folder: Path) -> Settings | str:
         assert str(path) in text
         assert text.isprintable()
         return text.removeprefix(f"{path}: ")
+
+
+def all_keys(shape: Any, at: tuple[str | int, ...] = (), kind: str = "") -> Iterator[Key]:  # noqa: ANN401 - a type
+    """Every key of a table, and of those in it: where it is, its name, and the table's `type`."""
+    for one in alternatives(shape):
+        if isinstance(one, type) and issubclass(one, msgspec.Struct):
+            tag = str(one.__struct_config__.tag or kind)
+            yield from ((at, name, tag) for name in fields_of(one))
+            for name, field in fields_of(one).items():
+                yield from all_keys(field.type, (*at, name), tag)
+        elif get_origin(one) is dict and at[-1] in {"clouds", "groups"}:
+            yield from all_keys(get_args(one)[1], (*at, at[-1][:1]), kind)
+        elif get_origin(one) is tuple:
+            yield from all_keys(get_args(one)[0], (*at, 0), kind)
+
+
+# What the hooks read without msgspec; the keys that name other files of a cloud.
+OTHER_TABLES = {
+    ("broker",): BROKER_FIELDS,
+    ("broker", "users"): USERS_FIELDS,
+    ("hooks",): HOOK_FIELDS,
+    ("clouds", "c"): sorted(fedcloud.FIELDS | clouds_yaml.FIELDS),
+}
+ALL_KEYS: list[Key] = [
+    *all_keys(_File),
+    *((at, name, "") for at, names in OTHER_TABLES.items() for name in names),
+]
+
+
+def misspelt(key: str) -> str:
+    """With the last letters exchanged, or doubled."""
+    end = key[-2:][::-1]
+    return f"{key[:-2]}{end}" if end != key[-2:] else f"{key}{key[-1]}"
+
+
+def with_typo(at: tuple[str | int, ...], key: str, kind: str) -> Mapping[str, Any]:
+    """WHOLE, with a key misspelt."""
+    whole: Any = copy.deepcopy(WHOLE)
+    table = whole
+    for name in at:
+        if not isinstance(table, list):
+            table.setdefault(name, {})
+        table = table[name]
+    if at[-1:] == ("source",):  # another source has other keys
+        table.clear()
+        table["type"] = kind
+    table[misspelt(key)] = table.pop(key, 1)
+    return whole  # type: ignore[no-any-return]  # a table
+
+
+@pytest.mark.parametrize(("at", "key", "kind"), ALL_KEYS, ids=str)
+def test_a_typo_in_any_key_is_named_with_the_keys_that_are_allowed(
+    folder: Path, at: tuple[str | int, ...], key: str, kind: str
+) -> None:
+    """At the start of each program: by the wrong key, its table, and the right one."""
+    found = outcome(document(with_typo(at, key, kind)), folder)
+    place = "".join(f"[{one + 1}]" if isinstance(one, int) else f".{one}" for one in at)
+    name = f"{place}.{misspelt(key)}".removeprefix(".")
+    assert isinstance(found, str), f"{name} was not noticed"
+    assert found.startswith(f"{name}: is unknown; "), found
+    allowed = found.partition("allowed here: ")[2].split(", ")
+    assert key in allowed
+    if near := difflib.get_close_matches(misspelt(key), allowed, 1):
+        assert f"did you mean {near[0]}?" in found
+
+
+def test_every_table_of_the_file_is_swept() -> None:
+    """No table is added, and then forgotten by the test of typos."""
+    swept = {(at, kind) for at, _, kind in ALL_KEYS}
+    for table in ("clouds", "groups", "console", "notify"):
+        assert any(at[:1] == (table,) for at, _ in swept)
+    kinds = {kind for at, kind in swept if at == ("clouds", "c", "source")}
+    assert {"password", "application_credential", "oidc_refresh_token"} < kinds
+    assert {("broker", "users"), ("console", "proxy"), ("groups", "g", "server")} < {
+        at for at, _ in swept
+    }
 
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)

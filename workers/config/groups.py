@@ -36,7 +36,10 @@ class CloudSettings(Table, frozen=True):
     """
 
     # These name files with the other fields; workers/config/clouds.py replaces them.
-    completed_by: ClassVar[tuple[str, ...]] = ("fedcloud_site", "clouds_yaml")
+    completed_by: ClassVar[tuple[str, ...]] = (
+        *("fedcloud_site", "site", "vo"),
+        *("clouds_yaml", "cloud"),
+    )
 
     auth_url: str
     source: Source
