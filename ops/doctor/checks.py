@@ -28,7 +28,8 @@ def findings_of(what: str, check: Callable[[], Iterable[Finding]]) -> list[Findi
     if problem is None:
         return found
     severity = Severity.WRONG if isinstance(problem, ConfigError) else Severity.AWAY
-    return [*found, Finding(severity, Kind.CHECK, f"{what}: {words_of(problem)}")]
+    remedy = f"mend this, and run lamplighter doctor again: the rest of {what} was not checked"
+    return [*found, Finding(severity, Kind.CHECK, f"{what}: {words_of(problem)}", remedy)]
 
 
 def failure_of(work: Callable[[], object], seconds: float | None = None) -> Exception | None:

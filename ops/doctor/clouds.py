@@ -1,5 +1,6 @@
 """Checks the clouds: rights, quota, templates, servers, clock. Tokens come from the token service."""
 
+import shlex
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -64,16 +65,23 @@ def of_clouds(session: Session, settings: Settings) -> Iterator[Finding]:
                 except CloudError as error:
                     yield _refused(name, error)
                 except (TokenRefusedError, CloudSettingError) as error:  # of this cloud alone
-                    yield Finding(Severity.AWAY, Kind.CLOUD, f"clouds.{name}: {error}")
+                    yield _away(name, error)
     except LamplighterError as error:
-        yield Finding(Severity.AWAY, Kind.CLOUD, f"no cloud can be looked at: {error}")
+        words = f"no cloud can be looked at: {error}"
+        remedy = "start the token service: systemctl start lamplighter-tokens"
+        yield Finding(Severity.AWAY, Kind.CLOUD, words, remedy)
 
 
 def _refused(name: str, error: CloudError) -> Finding:
     if error.status == _FORBIDDEN:
         words = f"clouds.{name}: the cloud forbids: {error}"
         return wrong(Kind.CLOUD_RIGHTS, words, _role_remedy(name))
-    return Finding(Severity.AWAY, Kind.CLOUD, f"clouds.{name}: {error}")
+    return _away(name, error)
+
+
+def _away(name: str, error: Exception) -> Finding:
+    remedy = f"lamplighter tokens test {shlex.quote(name)} shows login and compute API"
+    return Finding(Severity.AWAY, Kind.CLOUD, f"clouds.{name}: {error}", remedy)
 
 
 def _role_remedy(name: str) -> str:
@@ -127,7 +135,8 @@ def _of_parts(table: str, problems: Sequence[PartProblem]) -> Iterator[Finding]:
             yield wrong(Kind.TEMPLATE, f"{table}.{one.field}: {one.words}", remedy)
         else:
             words = f"{table}.{one.field} was not checked: {one.words}"
-            yield Finding(Severity.NOTE, Kind.CLOUDS_UNKNOWN, words)
+            remedy = f"look at {one.field} in the cloud yourself"
+            yield Finding(Severity.NOTE, Kind.CLOUDS_UNKNOWN, words, remedy)
 
 
 def _look(name: str, settings: Settings, client: TokenClient) -> CloudView:

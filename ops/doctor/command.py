@@ -115,7 +115,8 @@ def _all_findings(session: Session) -> Iterator[Finding]:
         settings = session.settings
     except ConfigError as error:
         yield from findings_of("lamplighter.toml", lambda: of_configuration(session.config))
-        yield Finding(Severity.WRONG, Kind.CONFIGURATION, str(error))
+        remedy = "correct that line; lamplighter config says what each setting means"
+        yield Finding(Severity.WRONG, Kind.CONFIGURATION, str(error), remedy)
         return
     role = settings.broker.role
     slurm: dict[str, str] = {}
@@ -144,7 +145,8 @@ def _all_findings(session: Session) -> Iterator[Finding]:
         yield from findings_of("clouds", lambda: of_clouds(session, settings))
     else:
         words = f"the clouds were not looked at: the role {role} gets no token"
-        yield Finding(Severity.NOTE, Kind.CLOUDS_UNKNOWN, words)
+        remedy = "run this where the role operator has its password"
+        yield Finding(Severity.NOTE, Kind.CLOUDS_UNKNOWN, words, remedy)
 
 
 def of_this_host(session: Session) -> Session:

@@ -53,9 +53,10 @@ def of_broker(session: Session) -> Iterator[Finding]:
         yield from of_notify(session.settings, depths)
         yield from _of_management(session, absent)
     except ConfigError as error:  # of a file that its settings name
-        yield Finding(Severity.WRONG, Kind.BROKER, str(error))
+        yield wrong(Kind.BROKER, str(error), "correct that setting, or the file that it names")
     except BrokerError as error:
-        yield Finding(Severity.AWAY, Kind.BROKER, describe_error(error))
+        remedy = f"start RabbitMQ, or correct {session.settings.broker.field}"
+        yield Finding(Severity.AWAY, Kind.BROKER, describe_error(error), remedy)
 
 
 def of_notify(settings: Settings, depths: Sequence[QueueDepth]) -> Iterator[Finding]:
@@ -102,7 +103,7 @@ def _of_management(session: Session, absent: Collection[str]) -> Iterator[Findin
     if users is not None:
         if not os.access(users.secret_file(Role.SETUP), os.R_OK):
             words = f"{unknown}: {user_name()} may not read the password of the role {Role.SETUP}"
-            yield Finding(Severity.NOTE, Kind.MANAGEMENT_UNKNOWN, words)
+            yield Finding(Severity.NOTE, Kind.MANAGEMENT_UNKNOWN, words, "run this as root")
             return
         settings = session.of_role(Role.SETUP).settings
     required = topology(notify_keys=settings.notify_keys)
@@ -154,9 +155,11 @@ def of_store(session: Session) -> Iterator[Finding]:
         role = session.settings.broker.role
         if _is_refused(error) and role not in _READERS:
             words = f"the store was not checked: the role {role} may not"
-            yield Finding(Severity.NOTE, Kind.STORE_UNKNOWN, words)
+            remedy = "run this where the role operator or reader has its password"
+            yield Finding(Severity.NOTE, Kind.STORE_UNKNOWN, words, remedy)
         else:
-            yield Finding(Severity.AWAY, Kind.STORE, describe_error(error))
+            remedy = "start the database and the workers, or correct store.url and store.audit_url"
+            yield Finding(Severity.AWAY, Kind.STORE, describe_error(error), remedy)
 
 
 def _is_refused(error: Exception) -> bool:
@@ -199,4 +202,5 @@ def of_logins(session: Session, settings: Settings) -> Iterator[Finding]:
                     remedy = report.remedy or f"lamplighter tokens test {cloud}"
                     yield wrong(Kind.LOGIN, f"clouds.{cloud}: {report.trouble}", remedy)
     except (TokenError, BrokerError) as error:
-        yield Finding(Severity.AWAY, Kind.TOKENS, describe_error(error))
+        remedy = "systemctl start lamplighter-tokens, or without systemd lamplighter worker tokens"
+        yield Finding(Severity.AWAY, Kind.TOKENS, describe_error(error), remedy)

@@ -99,4 +99,5 @@ def of_permissions(session: Session) -> Iterator[Finding]:
             yield from of_differences(list(binding_differences(seen, wanted)))
     except (OSError, subprocess.SubprocessError, UnreadableError) as error:
         words = f"the roles' permissions were not compared: rabbitmqctl: {type(error).__name__}"
-        yield Finding(Severity.NOTE, Kind.PERMISSIONS_UNKNOWN, words)
+        remedy = "rabbitmqctl list_users says why, or lamplighter topology check --admin USER"
+        yield Finding(Severity.NOTE, Kind.PERMISSIONS_UNKNOWN, words, remedy)

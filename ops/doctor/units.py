@@ -29,7 +29,8 @@ def of_systemd() -> Iterator[Finding]:
         done = run_program(words, _SECONDS)
         done.check_returncode()
     except (OSError, subprocess.SubprocessError) as error:
-        yield Finding(Severity.AWAY, Kind.UNITS, f"systemctl show: {type(error).__name__}")
+        said = f"systemctl show: {type(error).__name__}"
+        yield Finding(Severity.AWAY, Kind.UNITS, said, f"systemctl status {TARGET} says why")
     else:
         yield from of_units(done.stdout.decode(errors="backslashreplace"))
 

@@ -65,7 +65,7 @@ class Finding:
     Attributes:
         kind: what kind of condition it is, and with it why it matters.
         words: what is the case.
-        remedy: what to do, or None.
+        remedy: what to do; None only in a note after which nothing is to be done.
         fix: a command that is the remedy and can do no harm: `doctor --fix` runs it. After
             `lamplighter` come the words of one of our commands.
     """
@@ -73,7 +73,7 @@ class Finding:
     severity: Severity
     kind: Kind
     words: str
-    remedy: str | None = None
+    remedy: str | None
     fix: tuple[str, ...] = ()
 
     @property
@@ -114,7 +114,8 @@ def summary(findings: Sequence[Finding]) -> str:
 
 def unavailable(problems: Sequence[str]) -> Iterator[Finding]:
     """Parts that do not answer, and why."""
-    return (Finding(Severity.AWAY, Kind.UNAVAILABLE, problem) for problem in problems)
+    remedy = "lamplighter doctor looks closer"
+    return (Finding(Severity.AWAY, Kind.UNAVAILABLE, problem, remedy) for problem in problems)
 
 
 def of_queues(queues: Sequence[QueueDepth]) -> Iterator[Finding]:
@@ -180,7 +181,8 @@ def of_spools(spools: Sequence[SpoolStatus]) -> Iterator[Finding]:
     for one in spools:
         if one.problem is not None:
             words = f"the calls that wait on this host are not known: {one.problem}"
-            yield Finding(Severity.NOTE, Kind.SPOOL_UNKNOWN, words)
+            remedy = "run this as root, or as the user that runs the hooks"
+            yield Finding(Severity.NOTE, Kind.SPOOL_UNKNOWN, words, remedy)
         if one.calls:
             late = one.oldest_seconds > _LONG_SPOOLED
             words = (
@@ -262,11 +264,13 @@ def of_roles(broker: BrokerSettings) -> Iterator[Finding]:
         )
     elif not may_consume(broker.role, DEAD_LETTER_QUEUE):
         words = f"the broker's quorum was not checked: the role {broker.role} may not"
-        yield Finding(Severity.NOTE, Kind.QUORUM_UNKNOWN, words)
+        remedy = "run this where the role operator has its password"
+        yield Finding(Severity.NOTE, Kind.QUORUM_UNKNOWN, words, remedy)
 
 
 def of_settings(dry_groups: Sequence[str]) -> Iterator[Finding]:
     """Groups in a dry run."""
     if dry_groups:
         words = f"DRY RUN of {', '.join(dry_groups)}: no calls to clouds, no changes in Slurm"
-        yield Finding(Severity.NOTE, Kind.DRY_RUN, words)
+        remedy = "remove dry_run from lamplighter.toml when they may act"
+        yield Finding(Severity.NOTE, Kind.DRY_RUN, words, remedy)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from click.testing import Result
 
-NOTE = Finding(Severity.NOTE, Kind.CHECK, "well")
+NOTE = Finding(Severity.NOTE, Kind.CHECK, "well", None)
 SECRET = "s3cr3t-in-an-exception"
 
 

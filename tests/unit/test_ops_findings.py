@@ -19,9 +19,9 @@ from workers.store.heartbeats import Heartbeat, problem
 from workers.tokens.rpc import TokenReport
 from workers.tokens.service import trouble_of
 
-NOTE = Finding(Severity.NOTE, Kind.DRY_RUN, "DRY RUN of all groups")
+NOTE = Finding(Severity.NOTE, Kind.DRY_RUN, "DRY RUN of all groups", None)
 WRONG = Finding(Severity.WRONG, Kind.DEAD_LETTERS, "2 dead letters to resolve", "see the list")
-AWAY = Finding(Severity.AWAY, Kind.UNAVAILABLE, "the broker does not answer: start it")
+AWAY = Finding(Severity.AWAY, Kind.UNAVAILABLE, "the broker does not answer", "start it")
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ AWAY = Finding(Severity.AWAY, Kind.UNAVAILABLE, "the broker does not answer: sta
         ([NOTE, WRONG], "WRONG: 2 dead letters to resolve; see the list", 1),
         (
             [NOTE, WRONG, AWAY],
-            "WRONG: the broker does not answer: start it (and 1 more, above)",
+            "WRONG: the broker does not answer; start it (and 1 more, above)",
             3,
         ),
     ],

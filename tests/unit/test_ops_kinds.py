@@ -50,6 +50,39 @@ def test_each_kind_says_why_it_matters_in_words_of_its_own(
     assert shared < 5, f"{kind.why!r} repeats what is found: {words}"
 
 
+# Of the prolog: nothing is to be done where it is in use.
+NOTHING_TO_DO = {"PROLOG", "PROLOG_SLOTS"}
+
+
+def test_every_finding_has_a_remedy_also_when_a_part_does_not_answer(
+    calls: list[ast.Call],
+) -> None:
+    """In the whole code: none is made without one, but for notes after which nothing is to be done.
+
+    `Finding` has no default for it, so that mypy asks each caller.
+    """
+    made = [call for call in calls if getattr(call.func, "id", "") in {"Finding", "wrong"}]
+    assert len(made) > len(Kind)
+    without = [ast.unparse(call) for call in made if not has_remedy(call)]
+    assert without == []
+
+
+def has_remedy(call: ast.Call) -> bool:
+    first = 0 if getattr(call.func, "id", "") == "wrong" else 1
+    kind, _, remedy = call.args[first : first + 3]
+    is_note = ast.unparse(call.args[0]) == "Severity.NOTE"
+    if is_note and getattr(kind, "attr", "") in NOTHING_TO_DO:
+        return True
+    return not any(isinstance(part, ast.Constant) and not part.value for part in values(remedy))
+
+
+def values(remedy: ast.expr) -> list[ast.expr]:
+    """What an expression may yield."""
+    if isinstance(remedy, ast.IfExp):
+        return [*values(remedy.body), *values(remedy.orelse)]
+    return [remedy]
+
+
 def told_of(kind: Kind, calls: list[ast.Call]) -> list[str]:
     """The constant parts of the words in the statements that make a finding of this kind."""
     told = [one.why for one in rules(600, prolog=True) if one.key == kind]
