@@ -41,6 +41,7 @@ class Service:
         user: that it runs as; None for SlurmUser.
         writes: the folders that it changes.
         command: the words after `lamplighter`.
+        notifies: whether it tells systemd that it has started, and that it lives.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Service:
     user: str | None
     writes: tuple[Path, ...]
     command: str
+    notifies: bool = True
 
     @property
     def unit(self) -> str:
@@ -61,8 +63,10 @@ SERVICES = (
     Service("audit", "audit worker", WORKERS_USER, (STATE,), "worker audit"),
     Service("resync", "resync worker", WORKERS_USER, (STATE,), "worker resync"),
     Service("notify", "notify worker", WORKERS_USER, (STATE,), "worker notify"),
-    Service("console", "web console", WORKERS_USER, (STATE,), "console"),
-    Service("relay", "relay of the hooks' spool", None, (SPOOL, STATE, LOG), "relay"),
+    Service("console", "web console", WORKERS_USER, (STATE,), "console", notifies=False),
+    Service(
+        "relay", "relay of the hooks' spool", None, (SPOOL, STATE, LOG), "relay", notifies=False
+    ),
     Service("slurm", "slurm worker", None, (STATE, RUN), "worker slurm"),
     Service("snapshot", "snapshot worker", None, (STATE, SPOOL), "worker snapshot"),
 )
@@ -77,6 +81,14 @@ _OWNERS = {
 ANYWHERE = tuple(service.name for service in SERVICES if service.user is not None)
 DEFAULT = frozenset({"tokens", "power", "audit", "resync", "relay", "slurm", "snapshot"})
 
+# A migration of the stores at the start may take long. SIGQUIT lets a worker that hangs write where.
+_NOTIFY = """\
+Type=notify
+TimeoutStartSec=infinity
+WatchdogSec=15min
+WatchdogSignal=SIGQUIT
+TimeoutAbortSec=10
+"""
 _HARDENING = """\
 NoNewPrivileges=yes
 CapabilityBoundingSet=
@@ -139,7 +151,7 @@ Wants=network-online.target
 PartOf=lamplighter.target
 
 [Service]
-ExecStart={program} {service.command}
+{_NOTIFY if service.notifies else ""}ExecStart={program} {service.command}
 Environment=LAMPLIGHTER_CONFIG={CONFIG}/lamplighter.toml PGSERVICEFILE={CONFIG}/pg_service.conf
 User={service.user or slurm_user}
 Group={GROUP}

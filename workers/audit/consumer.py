@@ -86,7 +86,7 @@ class Consumer:
         """Consume until the process is asked to stop."""
         self._link.start()
         try:
-            while not self._run.stop.is_set():
+            while self._run.stop.next_turn():
                 batch = self._batches.next(_IDLE_SECONDS)
                 if not batch:
                     self._run.state = self._describe()

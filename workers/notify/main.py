@@ -77,7 +77,7 @@ class Intake:
         for receiver in self._receivers:
             receiver.start()
         try:
-            while not self._run.stop.is_set():
+            while self._run.stop.next_turn():
                 self._store_batch(self._batches.next(_IDLE))
                 self._housekeeping()
         finally:

@@ -64,7 +64,7 @@ def _serve(run: Runtime, tokens: TokenClient, owner: Owner) -> None:
     )
     link.start()
     try:
-        while not run.stop.is_set():
+        while run.stop.next_turn():
             engine.turn()
             run.state = engine.state
     finally:

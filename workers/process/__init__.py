@@ -2,6 +2,7 @@
 
 runtime: store, signals and heartbeat.
 stop: the wish that a process ends.
+systemd: what systemd hears of a worker: that it has started, and that it lives.
 logs: structured logs.
 metrics_endpoint: the HTTP server for Prometheus.
 files: files that are written whole or not at all.

@@ -24,6 +24,7 @@ from workers.config.settings import Settings
 from workers.process.logs import configure_logs
 from workers.process.metrics_endpoint import serve_metrics
 from workers.process.stop import Stop
+from workers.process.systemd import Watchdog, tell_systemd
 from workers.store import heartbeats
 from workers.store.database import open_store, store_problem
 
@@ -99,6 +100,7 @@ def runtime(role: str, settings: Settings) -> Iterator[Runtime]:
     faulthandler.register(signal.SIGQUIT, file=2)  # names of functions, no values
     beat = threading.Thread(target=_beat, args=(run, time.time_ns()), name="heartbeat")
     beat.start()
+    tell_systemd("READY=1")
     structlog.get_logger().info("worker_started", name=name)
     try:
         metrics = serve_metrics(settings.metrics, role, run.registry)
@@ -137,8 +139,10 @@ def declare_topology(run: Runtime) -> None:
 
 def _beat(run: Runtime, started: int) -> None:
     cluster, host, pid = run.settings.cluster, socket.gethostname(), os.getpid()
+    watchdog = Watchdog(run.stop)
     while True:
         stopping = run.stop.wait(heartbeats.INTERVAL_SECONDS if run.state != "starting" else 0.2)
+        watchdog.sign()
         now = time.time_ns()
         try:
             with run.store.begin() as connection:

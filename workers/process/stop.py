@@ -14,6 +14,8 @@ class Stop:
 
     def __init__(self) -> None:
         self._is_set = False
+        # of the main loop: how often it has turned; whether it has not begun, or has nothing to do
+        self.turns, self.rests = 0, True
         self._descriptor = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         weakref.finalize(self, os.close, self._descriptor)
 
@@ -30,6 +32,16 @@ class Stop:
     def is_set(self) -> bool:
         """Whether `set` was called."""
         return self._is_set
+
+    def next_turn(self) -> bool:
+        """For the main loop: whether it goes on. One that does not ask for long hangs."""
+        self.turns, self.rests = self.turns + 1, False
+        return not self._is_set
+
+    def rest(self, seconds: float) -> None:
+        """As `wait`, for the main loop: it may take as long as it likes."""
+        self.rests = True
+        self.wait(seconds)
 
     def fileno(self) -> int:
         """Readable once `set` was called."""

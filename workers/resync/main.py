@@ -27,7 +27,7 @@ def main(settings: Settings) -> int:
         worker = ResyncWorker(run, link, deliveries)
         link.start()
         try:
-            while not run.stop.is_set():
+            while run.stop.next_turn():
                 worker.turn()
         finally:
             link.stop()

@@ -42,7 +42,7 @@ def _serve(run: Runtime, slurm: Slurm) -> None:
     link.start()
     try:
         with prolog_watcher(run, slurm):
-            while not run.stop.is_set():
+            while run.stop.next_turn():
                 feedback.turn()
     finally:
         link.stop()

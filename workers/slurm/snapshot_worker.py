@@ -35,7 +35,7 @@ def main(settings: Settings) -> int:
     log = structlog.get_logger()
     with runtime("snapshot", settings) as run:
         declare_topology(run)
-        while not run.stop.is_set():
+        while run.stop.next_turn():
             try:
                 taken = take_and_publish(settings, slurm)
                 run.state = f"{len(taken.nodes)} nodes in the last snapshot"
@@ -50,7 +50,7 @@ def main(settings: Settings) -> int:
             except OSError as error:
                 run.state = problem(f"hooks.state: {error}")
                 log.warning("reported_runs_not_written", error=str(error))
-            run.stop.wait(settings.slurm.snapshot_interval)
+            run.stop.rest(settings.slurm.snapshot_interval)
     return 0
 
 

@@ -71,7 +71,7 @@ class TokenService:
         """Serve until `stop` is set; running fetches end first."""
         self.link.start()
         try:
-            while not stop.wait(_TICK):
+            while stop.next_turn() and not stop.wait(_TICK):
                 self.tick()
         finally:
             self.link.pause()
