@@ -6,7 +6,10 @@ Hooks end within 4 s, and workers go on within 10 s, as long as two nodes work t
 
 from __future__ import annotations
 
+import re
+import subprocess
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,15 +20,17 @@ from tests.testbed.broker_cluster import BrokerCluster
 from tests.testbed.cluster_faults import ClusterTrouble, FaultCost
 from tests.testbed.installation import Installation
 from tests.testbed.messages import command, dead_letter
+from tests.testbed.page_commands import printed
+from tests.testbed.rabbitmq_node import SCRIPTS
 from tests.testbed.waiting import until
 from tests.testbed.whole_system import WORKERS, SystemPlan, WholeSystem
 from workers.broker.blocking import blocking_channel
-from workers.broker.topology import DEAD_LETTER_QUEUE
+from workers.broker.topology import DEAD_LETTER_QUEUE, topology
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
+PAGE = Path(__file__).parents[2] / "docs/broker-cluster.md"
 HOOK_SECONDS = 6.0
 WORKER_SECONDS = 20.0
 LETTERS = 5
@@ -156,6 +161,36 @@ def test_one_queue_without_a_node_is_said_although_the_others_work(
         assert done.code == 3, (words, done)
         assert f"does not answer for {LONELY}: it has no quorum" in done.err, (words, done)
     assert all(f"node{n}" in done.out for n in range(LETTERS))  # what is there is shown
+
+
+def test_the_page_grows_a_queue_that_is_on_one_node(cluster: BrokerCluster, run_dir: Path) -> None:
+    """By the commands of docs/broker-cluster.md, for the two nodes that came later."""
+    first, *later = cluster.nodes
+    vhost = first.create_vhost()
+    management = f'management_url = "{first.management_url}"'
+    site = Installation(run_dir / "site", *cluster.urls(vhost), broker=management)
+    site.prepare()
+    parameters = ConnectionParameters(BrokerSettings(tuple(cluster.urls(vhost)[:1])), "test")
+    with blocking_channel(parameters) as channel:
+        channel.queue_delete(DEAD_LETTER_QUEUE)
+        (of_letters,) = [one for one in topology().queues if one.name == DEAD_LETTER_QUEUE]
+        alone = {**of_letters.arguments, "x-quorum-initial-group-size": 1}
+        channel.queue_declare(DEAD_LETTER_QUEUE, durable=True, arguments=alone)
+    admin = ("topology", "check", "--admin", first.admin.name)
+
+    def is_short() -> bool:
+        done = site.lamplighter(*admin, typed=first.admin.password)
+        return f"queue {DEAD_LETTER_QUEUE}: is on 1 of 3 nodes" in done.out
+
+    assert is_short()
+    lines = printed("Queues", PAGE)
+    assert len(lines) == len(later)
+    environment = first.node.environment()
+    environment["PATH"] = f"{SCRIPTS}:{environment['PATH']}"
+    for line, node in zip(lines, later, strict=True):
+        ours = re.sub(r"rabbit@rabbit\d", node.node.name, line)
+        subprocess.run(["/bin/sh", "-c", ours], env=environment, check=True, capture_output=True)
+    assert not is_short()
 
 
 def test_minority_that_goes_on_has_no_quorum_and_says_so(run_dir: Path) -> None:

@@ -30,6 +30,7 @@ DEPENDENCIES = ROOT / "docs/adr/0001-an-application-in-its-own-environment.md"
 
 # The sections of which a test executes each command; of all others only names and options are checked.
 EXECUTED = {
+    ("docs/broker-cluster.md", "Queues"): "tests/faults/test_broker_cluster.py",
     ("docs/quick-start.md", "Quick start"): "tests/e2e/test_quick_start.py",
     ("docs/operations.md", "Backup"): "tests/faults/test_restore.py",
     ("docs/operations.md", "Backup of PostgreSQL"): "tests/faults/test_restore.py",
@@ -49,6 +50,17 @@ EXECUTED = {
 }
 # Those of which no test executes the commands as printed, and why.
 NOT_EXECUTED = {
+    ("CONTRIBUTING.md", "Contributing"): "targets of the Makefile: CI runs them",
+    ("README.md", "Lamplighter"): "targets of the Makefile; tests/e2e/test_playground.py",
+    ("README.md", "The flow of a request"): "a drawing",
+    ("deploy/ansible/README.md", "Lamplighter by Ansible"): (
+        "tests/e2e/test_quick_start.py runs it with an inventory of its own"
+    ),
+    ("docs/adr/0015-rooms-and-floors.md", "15. Rooms and floors"): "a drawing",
+    ("docs/from-scripts.md", "From two scripts to Lamplighter"): "the script that is replaced",
+    ("docs/operations.md", "Rolling restart"): (
+        "systemd; tests/faults/test_rolling_restart.py restarts the workers"
+    ),
     ("README.md", "What it looks like"): "an example of an output",
     ("docs/configuration.md", "Usage and waste"): "sacct needs slurmdbd: a test feeds its output",
     (
@@ -66,7 +78,9 @@ _FENCED = re.compile(r"^ *```[a-z]*\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 _INDENTED = re.compile(r"^ {4}.*$", re.MULTILINE)
 _SPAN = re.compile(r"`([^`]+)`")
 _LINK = re.compile(r"\]\(([^)]+)\)")
-_PRINTED = re.compile(r"(^[ $]*|\| )lamplighter [a-z]")
+_SHELLS = {"", "bash", "sh", "console", "shell"}
+# Of a TOML or Slurm file, in a block that names no language.
+_SETTING = re.compile(r" *(\[|[\w.]+ ?= ?\S)")
 _HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
 _PATH = re.compile(
     r"(?<![\w/.:$-])(?:schemas|producers|workers|ops|tests|docs|deploy|benchmarks|demo|storm)/[\w./-]*\w/?"
@@ -155,15 +169,48 @@ def test_commands_and_options_exist(page: Path) -> None:
 
 
 def sections_with_commands(text: str) -> Iterator[str]:
-    """The heading of each line that a block prints with a command of ours in it."""
-    heading, fenced = "", False
+    """The heading of each line of a block that is not in another language than a shell's, and sets nothing."""
+    heading, language, may_begin, indented = "", None, True, False
     for line in text.splitlines():
+        # an indented line that follows another one belongs to its paragraph, such as one of a list
+        indented = line.startswith("    ") and (indented or may_begin)
+        may_begin = not line.strip()
         if line.lstrip().startswith("```"):
-            fenced = not fenced
-        elif (fenced or line.startswith("    ")) and _PRINTED.search(line):
-            yield heading
-        elif not fenced and line.startswith("#"):
+            language = line.strip("` ") if language is None else None
+        elif language is None and line.startswith("#"):
             heading = line.lstrip("# ")
+        elif (indented if language is None else language in _SHELLS) and not (
+            may_begin or _SETTING.match(line)
+        ):
+            yield heading
+
+
+def test_all_commands_of_all_blocks_are_seen() -> None:
+    text = """# One
+    apt-get install x
+- a list
+    goes on
+    and on
+# Two
+```console
+$ curl x | sh
+```
+# Three
+```
+ResumeProgram=/x
+NodeName=a State=CLOUD
+
+```
+```toml
+[a]
+```
+# Four
+
+    cd /x && ls
+
+      DEBUG="-x y"
+"""
+    assert list(sections_with_commands(text)) == ["Two", "Four"]
 
 
 def test_every_section_with_commands_is_executed_or_named_with_the_reason() -> None:
