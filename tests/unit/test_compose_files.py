@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -83,3 +85,47 @@ def test_ports_are_published_on_loopback_alone() -> None:
     ports = [port for service in SERVICES.values() for port in service.get("ports", [])]
     assert ports
     assert all(port.startswith("127.0.0.1:") for port in ports)
+
+
+def test_grafana_finds_its_data_source_and_the_dashboard_where_they_are_mounted() -> None:
+    """Its own program runs in no test: this is what it reads at its start."""
+    files = yaml.safe_load((ROOT / "compose.yaml").read_text())["configs"]
+    mounted = {
+        Path(one["target"]): ROOT / files[one["source"]]["file"]
+        for one in SERVICES["grafana"]["configs"]
+    }
+    provisioning = Path("/etc/grafana/provisioning")  # by default
+    found = {path.parent: yaml.safe_load(file.read_text()) for path, file in mounted.items()}
+    [source] = found[provisioning / "datasources"]["datasources"]
+    [provider] = found[provisioning / "dashboards"]["providers"]
+    dashboards = [
+        file
+        for path, file in mounted.items()
+        if path.is_relative_to(provider["options"]["path"]) and path.suffix == ".json"
+    ]
+    [dashboard] = [json.loads(file.read_text()) for file in dashboards]
+    # each panel asks the source that a variable selects: by default the first one of its type
+    [variable] = dashboard["templating"]["list"]
+    assert (variable["type"], variable["query"]) == ("datasource", source["type"])
+    assert source["isDefault"]
+    wanted = {"type": source["type"], "uid": f"${{{variable['name']}}}"}
+    assert dashboard["panels"]
+    assert all(panel["datasource"] == wanted for panel in dashboard["panels"])
+    address = urlsplit(source["url"])
+    served = SERVICES[str(address.hostname)]
+    assert set(served["networks"]) & set(SERVICES["grafana"]["networks"])
+    assert served["ports"][0].endswith(f":{address.port}")
+
+
+def test_every_configuration_that_a_service_names_is_a_file() -> None:
+    files: dict[str, Any] = {}
+    for name in ("compose.yaml", "deploy/compose/cluster.yaml"):
+        files |= yaml.safe_load((ROOT / name).read_text()).get("configs", {})
+    named = {
+        one if isinstance(one, str) else one["source"]
+        for service in SERVICES.values()
+        for one in service.get("configs", ())
+    }
+    assert named <= files.keys()
+    paths = {re.sub(r"^\$\{\w+:-(.*)\}$", r"\1", files[name]["file"]) for name in named}
+    assert [path for path in sorted(paths) if not (ROOT / path).is_file()] == []
