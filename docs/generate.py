@@ -1,4 +1,4 @@
-"""Writes the pages of docs/reference and the manual page from settings, messages and commands.
+"""Writes the pages of docs/reference and the manual pages from settings, messages and commands.
 
 A test compares the written files with what this module makes.
 """
@@ -16,6 +16,7 @@ import click
 import msgspec
 import yaml
 
+from docs.manual import PROGRAMS, SECTION, manual_pages, roff, see_also
 from ops.cli.main import cli
 from ops.site.config import meanings
 from producers.broker_settings import BrokerSettings, BrokerUsers
@@ -71,6 +72,7 @@ def pages() -> Mapping[str, str]:
         "docs/reference/messages.md": "".join(_messages()),
         "docs/reference/commands.md": "".join(_commands()),
         "deploy/share/man/man1/lamplighter.1": "".join(_manual()),
+        **{f"deploy/share/man/man{SECTION}/{name}": text for name, text in manual_pages().items()},
     }
 
 
@@ -206,20 +208,16 @@ def _manual() -> Iterator[str]:
     for path, command in commands(cli):
         context = click.Context(command, info_name=" ".join(("lamplighter", *path)))
         words = command.get_usage(context).removeprefix("Usage: ")
-        yield f".SS {_roff(' '.join(words.split()))}\n"
+        yield f".SS {roff(' '.join(words.split()))}\n"
         for line in _unwrapped(command.help or "").split("\n"):
-            yield f"{_roff(line)}\n" if line else ".P\n"
+            yield f"{roff(line)}\n" if line else ".P\n"
         for one in command.params:
             if (found := one.get_help_record(context)) is not None:
-                yield f".TP\n.B {_roff(found[0])}\n{_roff(found[1])}\n"
+                yield f".TP\n.B {roff(found[0])}\n{roff(found[1])}\n"
     yield ".SH EXIT STATUS\n"
     yield "0 success; 1 the result is negative; 2 wrong configuration or command line; 3 broker or store away.\n"
     yield ".SH FILES\n/etc/lamplighter/lamplighter.toml\n"
-
-
-def _roff(text: str) -> str:
-    text = text.replace("\\", "\\e").replace("-", "\\-")
-    return f"\\&{text}" if text.startswith((".", "'")) else text
+    yield see_also(*((name, SECTION) for name in PROGRAMS))
 
 
 def _commands() -> Iterator[str]:

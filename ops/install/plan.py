@@ -25,9 +25,13 @@ from workers.store.access import ACCESS
 SYSTEM = Path("/etc/systemd/system")
 _LOCAL = Path("/usr/local")
 # Of an installation elsewhere: where shells and man look by default.
-_LINKS = (
+LINKS = (
     "bin/lamplighter",
     "share/man/man1/lamplighter.1",
+    *(
+        f"share/man/man8/lamplighter-{name}.8"
+        for name in ("resume", "suspend", "resume-fail", "prolog")
+    ),
     "share/bash-completion/completions/lamplighter",
     "share/zsh/site-functions/_lamplighter",
 )
@@ -116,7 +120,7 @@ def links(prefix: Path = PROGRAMS.parent, local: Path = _LOCAL) -> Iterator[Plan
     """Links to an installation whose folder is not searched by shells: program, page, completion."""
     if prefix in {local, Path("/usr")}:
         return
-    for name in _LINKS:
+    for name in LINKS:
         if os.path.lexists(prefix / name):
             yield PlannedLink(local / name, prefix / name)
 

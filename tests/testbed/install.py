@@ -46,6 +46,7 @@ TEST_PACKAGES = {
     "prometheus": "promtool",
     "sqlite3": "sqlite3",
     "chromium": "chromium",
+    "man-db": "man",
     "systemd": "systemd-analyze",
     # A storm loses packets.
     "iptables": "iptables",

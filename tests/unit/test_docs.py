@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -14,7 +15,9 @@ import click
 import pytest
 
 from docs.generate import pages
+from docs.manual import PROGRAMS
 from ops.cli.main import cli
+from ops.install.plan import LINKS
 from producers.settings import BROKER_FIELDS, HOOK_FIELDS, USERS_FIELDS
 from workers.config import clouds_yaml, fedcloud, settings
 from workers.config.groups import ServerTemplate
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("deploy/**/*.md")])
+SHARE = ROOT / "deploy/share"
 ALERTS = ROOT / "deploy/prometheus/alerts.yaml"
 DEPENDENCIES = ROOT / "docs/adr/0001-an-application-in-its-own-environment.md"
 
@@ -259,6 +263,31 @@ def test_the_example_of_the_configuration_is_valid(tmp_path: Path) -> None:
 def test_reference_pages_are_as_their_sources_make_them(name: str) -> None:
     """`make docs` writes them."""
     assert (ROOT / name).read_text() == pages()[name]
+
+
+@pytest.mark.parametrize("name", ["lamplighter", *PROGRAMS])
+def test_man_finds_and_shows_the_page_of_each_program(name: str) -> None:
+    man = shutil.which("man")
+    assert man, "install man-db"
+    # wide: no name is divided, and a long list of options fits
+    environment = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "MANWIDTH": "200"}
+    environment["MANPATH"] = str(SHARE / "man")
+    words = [man, "--warnings", "--no-hyphenation", "--pager=cat", name]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    for heading in ("NAME", "SYNOPSIS", "EXIT STATUS", "SEE ALSO"):
+        assert f"\n{heading}\n" in done.stdout
+    assert {other for other in PROGRAMS if f"{other}(8)" not in done.stdout} <= {name}
+
+
+def test_every_program_of_the_wheel_has_its_page_and_every_page_is_linked() -> None:
+    wheel = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    scripts = wheel["tool"]["hatch"]["build"]["targets"]["wheel"]["shared-scripts"].values()
+    programs = {*wheel["project"]["scripts"], *scripts}
+    pages = [path for path in SHARE.glob("man/*/*") if path.is_file()]
+    assert {path.stem for path in pages} == programs
+    shared = {f"share/{path.relative_to(SHARE)}" for path in SHARE.rglob("*") if path.is_file()}
+    assert shared == set(LINKS) - {"bin/lamplighter"}
 
 
 def test_required_settings_are_marked() -> None:
