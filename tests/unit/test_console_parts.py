@@ -98,7 +98,7 @@ def test_alerts_are_ordered_by_severity() -> None:
         snapshot_stale=True,
     )
     assert [alert.words for alert in alerts(view)] == [
-        "the store is away",
+        "the store is away; lamplighter doctor looks closer",
         "queues are missing: audit; run lamplighter topology apply",
         (
             "workers not running: power; nothing is lost; systemctl start lamplighter.target, or "
