@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from ops.doctor.access import ENTER, READ, WRITE, User, start_of, status_of
 from ops.doctor.disks import of_disk, of_space
+from ops.install.units import AUDIT
 from ops.site.findings import Finding, Severity, of_spools
 from ops.site.kinds import Kind
 from ops.site.spooled import spools
@@ -23,6 +24,11 @@ _GROUP_OR_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 _OTHERS = stat.S_IROTH | stat.S_IWOTH
 # The first bytes of its files ("Database File Format").
 _SQLITE = b"SQLite format 3\0"
+# How the hooks' user is kept from a store.
+_CONFINE = {
+    "store.url": "its workers need that; with PostgreSQL each role has its part (docs/security.md)",
+    "store.audit_url": f"move the audit log to {AUDIT} (docs/operations.md)",
+}
 
 
 def wrong(kind: Kind, words: str, remedy: str) -> Finding:
@@ -41,11 +47,19 @@ def of_host(settings: Settings, slurm_user: str | None) -> Iterator[Finding]:
 
     Without SlurmUser this is not the hooks' host.
     """
-    yield from of_secrets(settings)
-    yield from of_stores(settings)
     user = None if slurm_user is None else User.named(slurm_user)
+    yield from of_secrets(settings)
+    yield from of_stores(settings, user)
     if user is not None:
         yield from of_hooks(settings.hook, settings.path, user)
+
+
+def _can_change(user: User, path: Path) -> bool:
+    """Whether a user can change or replace the file of another one; root may change any."""
+    file, folder = status_of(path), status_of(path.parent)
+    if user.uid == 0 or file is None or folder is None or file.st_uid == user.uid:
+        return False
+    return user.may(WRITE, file) or user.may(WRITE | ENTER, folder)
 
 
 def has_spool(hook: HookSettings) -> bool:
@@ -173,8 +187,8 @@ def of_configuration(path: Path) -> Iterator[Finding]:
         yield fixable(Kind.MODE, words, "chmod", "go-w", path)
 
 
-def of_stores(settings: Settings) -> Iterator[Finding]:
-    """The files of SQLite stores."""
+def of_stores(settings: Settings, hooks: User | None = None) -> Iterator[Finding]:
+    """The files of SQLite stores; whether the user of the hooks can change them, past its roles."""
     for key, url in (
         ("store.url", settings.store.url),
         ("store.audit_url", settings.store.audit_url),
@@ -192,6 +206,9 @@ def of_stores(settings: Settings) -> Iterator[Finding]:
         yield from of_space(key, path.parent)
         yield from of_disk(key, path.parent)
         yield from _closed_to_others(key, path)
+        if hooks is not None and _can_change(hooks, path):
+            words = f"{key}: {hooks.name}, as whom the hooks run, can change {path} past its roles"
+            yield Finding(Severity.NOTE, Kind.DATABASE, words, _CONFINE[key])
         start = start_of(path)
         if start and not start.startswith(_SQLITE):
             words = f"{key}: {path} is not a database of SQLite"

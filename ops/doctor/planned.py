@@ -7,6 +7,7 @@ from ops.doctor.host import wrong
 from ops.install import units
 from ops.install.place import PlannedFile
 from ops.install.units import (
+    AUDIT,
     CLOUD_SECRET,
     CONFIG,
     DATABASE,
@@ -57,7 +58,7 @@ def planned_files(slurm_user: str | None) -> Iterator[PlannedFile]:
     yield file(CONFIG / FILE_NAME, 0o640, "root")
     yield file(CLOUD_SECRET, 0o600, TOKENS_USER)
     yield file(STATE / "token.key", 0o600, TOKENS_USER)
-    yield file(STATE / "audit.key", 0o600, WORKERS_USER)
+    yield file(AUDIT / "audit.key", 0o600, WORKERS_USER)
     for role in Role:
         owner = units.password_owner(role, slurm_user or "")
         if owner:

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 
 from ops.install.site import RESUME_TIMEOUT, SUSPEND_TIMEOUT, Site
-from ops.install.units import LOG, RUN, SPOOL, STATE, USERS
+from ops.install.units import AUDIT, LOG, RUN, SPOOL, STATE, USERS
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -44,11 +44,11 @@ enabled = true
 
 [store]                               # PostgreSQL, if workers run on several hosts
 url = {_value(site.store or f"sqlite:///{STATE}/state.db")}
-audit_url = {_value(site.store or f"sqlite:///{STATE}/audit.db")}
+audit_url = {_value(site.store or f"sqlite:///{AUDIT}/audit.db")}
 {site.insecurity("store")}
 [audit]
-key_file = "{STATE}/audit.key"
-heads_file = "{STATE}/audit.heads"
+key_file = "{AUDIT}/audit.key"
+heads_file = "{AUDIT}/audit.heads"
 
 [tokens]
 key_file = "{STATE}/token.key"

@@ -19,6 +19,8 @@ DATABASE = CONFIG / "database"
 CLOUD_SECRET = CONFIG / "cloud.secret"
 CLOUD_CA = CONFIG / "cloud-ca.pem"
 STATE = Path("/var/lib/lamplighter")
+# Beside it, not below: SlurmUser may rename what is there.
+AUDIT = Path("/var/lib/lamplighter-audit")
 SPOOL = Path("/var/spool/lamplighter")
 LOG = Path("/var/log/lamplighter")
 RUN = Path("/run/lamplighter")
@@ -60,10 +62,10 @@ class Service:
 SERVICES = (
     Service("tokens", "token service", TOKENS_USER, (STATE,), "worker tokens"),
     Service("power", "power worker", WORKERS_USER, (STATE,), "worker power"),
-    Service("audit", "audit worker", WORKERS_USER, (STATE,), "worker audit"),
+    Service("audit", "audit worker", WORKERS_USER, (STATE, AUDIT), "worker audit"),
     Service("resync", "resync worker", WORKERS_USER, (STATE,), "worker resync"),
     Service("notify", "notify worker", WORKERS_USER, (STATE,), "worker notify"),
-    Service("console", "web console", WORKERS_USER, (STATE,), "console", notifies=False),
+    Service("console", "web console", WORKERS_USER, (STATE, AUDIT), "console", notifies=False),
     Service(
         "relay", "relay of the hooks' spool", None, (SPOOL, STATE, LOG), "relay", notifies=False
     ),
@@ -189,17 +191,21 @@ u {TOKENS_USER} -:{GROUP} "Lamplighter's token service" {STATE}
 
 
 def tmpfiles(slurm_user: str | None) -> str:
-    """The folders with owners and modes, and the SQLite stores that several users write, for tmpfiles.d."""
+    """The folders with owners and modes, and the SQLite stores that several users use, for tmpfiles.d.
+
+    Workers of SlurmUser write the state store; the audit log is the workers' own, and their group reads it.
+    """
     shared = (
         "".join(f"d {folder} 0750 root {GROUP}\n" for folder in (CONFIG, USERS, DATABASE))
         + f"d {STATE} 2770 root {GROUP}\n"
+        + f"d {AUDIT} 0750 {WORKERS_USER} {GROUP}\n"
     )
     if slurm_user is None:
         return shared
     return f"""\
 {shared}d {STATE}/clock 0700 {slurm_user} {GROUP}
 f {STATE}/state.db 0660 {WORKERS_USER} {GROUP}
-f {STATE}/audit.db 0660 {WORKERS_USER} {GROUP}
+f {AUDIT}/audit.db 0640 {WORKERS_USER} {GROUP}
 d {SPOOL} 0700 {slurm_user} {GROUP}
 d {LOG} 0750 {slurm_user} {GROUP}
 d {RUN} 0750 {slurm_user} {GROUP}

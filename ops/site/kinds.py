@@ -166,7 +166,7 @@ class Kind(enum.StrEnum):
         "store_shared",
         "logins and the audit log have no place for two: what one renews or removes, the other lacks",
     )
-    DATABASE = "database", "an attacker with this password can hide what was done"
+    DATABASE = "database", "an attacker with this right can hide what was done"
     CLOCK = "clock", "Slurm's newer call could lose against an older one, and valid logins fail"
 
     # clouds and nodes

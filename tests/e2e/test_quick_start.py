@@ -24,7 +24,7 @@ init --dry-run > /dev/null
 init
 files | diff /run/before - && echo "nothing has changed"
 echo "== modes"
-stat -c '%a %U %n' /etc/lamplighter/* /var/lib/lamplighter/*
+stat -c '%a %U %n' /etc/lamplighter/* /var/lib/lamplighter*/*
 grep -rl aB6sDn4uXcV1gKe0ZtRy5QwM /etc /var/lib/lamplighter /var/log /var/spool || true
 echo "== half"
 rm -r /etc/lamplighter/broker /etc/systemd/system/lamplighter-power.service /etc/slurm/lamplighter.conf

@@ -114,6 +114,7 @@ def _here(line: str, system: WholeSystem) -> str:
         ("/etc/lamplighter.old", f"{site}.old"),
         ("cp -a /etc/lamplighter", f"cp -a {site}"),
         ("/etc/lamplighter", ours),
+        ("/var/lib/lamplighter-audit", str(site)),
         ("/var/lib/lamplighter", str(site)),
         (" compute ", " all "),
     ):

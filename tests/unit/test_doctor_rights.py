@@ -53,6 +53,7 @@ def test_doctor_expects_what_init_writes(folder: Path) -> None:
     folders = {str(file.path): file.mode for file in planned_folders("slurm")}
     assert folders["/var/lib/lamplighter"] == 0o2770
     assert folders["/var/lib/lamplighter/state.db"] == 0o660
+    assert folders["/var/lib/lamplighter-audit/audit.db"] == 0o640
 
 
 def test_on_a_host_of_workers_no_file_of_slurm_user_is_expected() -> None:

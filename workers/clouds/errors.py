@@ -148,18 +148,13 @@ MAY_BE_DONE = frozenset(
 # The causes that say that the cloud has no room: all nodes of the group meet it.
 NO_ROOM = frozenset({"quota", "no_valid_host", "no_addresses"})
 # What a refusal, or the fault of a server in ERROR, says in the words of Nova, Neutron and Cinder:
-# the error class, and the remedy if it is our template's fault.
+# the error class, and the remedy if it is our template's fault. The first that matches counts: what
+# Nova says of its retries ends in the last host's own words.
 _WORDS: tuple[tuple[re.Pattern[str], str, str], ...] = tuple(
     (re.compile(words, re.IGNORECASE), error, remedy)
     for words, error, remedy in (
-        (r"no valid (host|backend)|exhausted all hosts|not enough hosts", "no_valid_host", ""),
-        (r"insufficient compute resources|no weighed backends", "no_valid_host", ""),
-        (r"\bno (more |free |available )*(fixed )?ip(s\b| address)", "no_addresses", ""),
-        (r"zero fixed ips", "no_addresses", ""),
-        (r"over ?quota|\bquotas?\b", "quota", ""),  # in any language
-        (r"maximum .*number of .*exceeded|(?<!rate )limit ?exceeded", "quota", ""),
         (
-            r"multiple .*networks? (matches )?found",
+            r"(multiple|more than one) .*networks? (matches )?found",
             _BAD_TEMPLATE,
             "name the network: networks = [...] in [groups.NAME.server]",
         ),
@@ -168,6 +163,22 @@ _WORDS: tuple[tuple[re.Pattern[str], str, str], ...] = tuple(
             _BAD_TEMPLATE,
             "give an id instead of the name in [groups.NAME.server]",
         ),
+        (r"\b(no (more|free|available)|zero) (available )?(fixed )?ip(s\b| addr)", "no_addresses", ""),
+        (r"\bno (fixed )?ip addresses available", "no_addresses", ""),
+        (r"no ?more ?fixed ?ips|ip ?address ?(generation ?failure|exhausted)", "no_addresses", ""),
+        # in any language; not a flavor's "quota:cpu_shares", nor a quota that cannot be read
+        (
+            r"over ?quota|(?<!unknown )(?<!wrong )\bquotas?\b"
+            r"(?!:\w|.* (could not be found|exists for)| limits?\.)",
+            "quota",
+            "",
+        ),
+        (r"maximum number of (?!retries|attempts)[\w ]+(\(\d+\) )?exceeded", "quota", ""),
+        (r"(port|ip|group|groupmember|volume|snapshot|instance)s? ?limit ?exceeded", "quota", ""),
+        (r"project \S+ is over a limit|ports: \d+ is over the limit|too ?many ?instances", "quota", ""),
+        (r"no ?valid ?(host|backend)|exhausted all hosts|not enough hosts", "no_valid_host", ""),
+        (r"max scheduling (attempts|retries)|no weighed backends", "no_valid_host", ""),
+        (r"insufficient compute resources|would exceed the capacity", "no_valid_host", ""),
     )
 )
 # Refusals that mean what their status says, whatever their words.
