@@ -116,7 +116,7 @@ def open_file(path: Path, mode: str) -> IO[bytes]:
     Raises:
         OSError: it cannot be opened.
     """
-    return open(path, mode, opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))
+    return open(path, mode, opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK, 0o666))
 
 
 def read_open(descriptor: int, most: int, check: Callable[[int], None] = lambda _: None) -> bytes:
