@@ -307,6 +307,35 @@ def test_what_slurmuser_puts_into_the_operators_spool_is_not_sent_as_an_operator
     assert len(calls(folder)) == 2
 
 
+@pytest.mark.parametrize(
+    ("mode", "owner", "words"),
+    [
+        (0o600, 64_999, "belongs to user uid 64999"),
+        (0o666, None, "can be changed by other users (mode 0666)"),
+        (0o620, None, "can be changed by other users (mode 0620)"),
+    ],
+)
+def test_a_call_that_another_user_could_write_is_set_aside_in_the_hooks_spool(
+    tmp_path: Path, mode: int, owner: int | None, words: str
+) -> None:
+    """In a folder that anybody can change, anybody could power nodes on and off as a hook."""
+    tmp_path.chmod(0o777)
+    foreign = put(tmp_path, replace(CALL, generation=CALL.generation - 1))
+    if owner is not None:
+        assert os.geteuid() == 0, "run as root: a file of another user is needed"
+        os.chown(foreign, owner, owner)
+    foreign.chmod(mode)
+    put(tmp_path)
+    reports: list[str] = []
+    assert calls(tmp_path, reports) == [CALL], "the hooks' own is sent"
+    (report,) = reports
+    assert f"{foreign} {words}" in report
+    assert "set aside as" in report
+    assert foreign.with_suffix(".unreadable").exists()
+    assert calls(tmp_path, reports) == [CALL]
+    assert len(reports) == 1, "said once"
+
+
 def test_root_writes_through_no_link_that_slurmuser_has_put_into_its_folders(
     tmp_path: Path,
 ) -> None:
