@@ -221,6 +221,35 @@ def test_after_dropping_sealed_segments_the_rest_still_verifies(
         assert connection.execute(sa.select(audit_nodes.c.id)).scalars().all() == []
 
 
+def test_a_log_that_two_keys_signed_in_turn_verifies_with_both_and_names_the_missing_one(
+    log: sa.Engine, trusted: Trusted, signer: Signer, run_dir: Path
+) -> None:
+    """The rotation of docs/security.md: heads, seals and what was dropped, before and after the new key."""
+    heads = [sign_head(log, "test", signer, NOW)]
+    first = sealed(log, trusted, signer)
+    fill(log, REQUESTS, begin=NOW)
+    new = load_signer(run_dir / "new.key")
+    both = load_trusted([public_file(run_dir / name) for name in ("audit.key", "new.key")])
+    heads.append(sign_head(log, "test", new, NOW))
+    second = sealed(log, both, new, after=first.seq - 1)
+    segments.prune(log, new, first, Attribution("test", "me", NOW, "x"))
+    lines = [head.to_json() for head in heads if head is not None]
+    assert len(lines) == 2
+    compare, problems = compared(log, both, lines)
+    assert ((compare.dropped, compare.held), problems) == ((1, 1), [])
+    assert found(log, both) == []
+    with reading(log) as connection:
+        assert dropping(connection, both)[1] == []
+    segments.prune(log, new, second, Attribution("test", "me", NOW + 1, "y"))
+    assert found(log, both) == []
+    for key, missing in (("audit.key", new), ("new.key", signer)):
+        one = load_trusted([public_file(run_dir / key)])
+        problems = compared(log, one, lines)[1]
+        assert ["not trusted" in one for one in problems] == [True]
+        assert missing.key_id in problems[0]
+    assert found(log, trusted), "the log begins with a seal of the new key"
+
+
 @pytest.mark.parametrize("how", ["nobody", "a forger", "another segment"])
 def test_a_log_whose_beginning_was_dropped_without_a_signed_record_is_found(
     log: sa.Engine, trusted: Trusted, signer: Signer, run_dir: Path, how: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import math
 import secrets
 import threading
@@ -17,9 +18,11 @@ from workers.store.tables import refresh_tokens
 from workers.tokens.errors import SourceError
 from workers.tokens.transport import time_left
 from workers.tokens.vault import LEASE, Vault
+from workers.tokens.vault_key import load_keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 FIRST = "from the file"
 KEY = secrets.token_bytes(32)
@@ -165,6 +168,27 @@ def test_another_key_is_reported_and_changes_nothing(store: sa.Engine) -> None:
     assert (caught.value.error, caught.value.permanent) == ("wrong_key", True)
     assert "key_file" in (caught.value.remedy or "")
     assert newest(store) == "rotated"
+
+
+def test_the_key_is_rotated_as_the_documentation_says(store: sa.Engine, run_dir: Path) -> None:
+    """A new line on top, then a refresh, then the old line goes: no login is lost at any step."""
+    file = run_dir / "token.key"
+    (old,) = load_keys(file)
+
+    def with_keys(*keys: bytes) -> Vault:
+        file.write_bytes(b"\n".join(map(base64.b64encode, keys)))
+        return Vault(store, load_keys(file), "one", "a")
+
+    with with_keys(old).lease(FIRST) as leased:
+        leased.replace("encrypted with the old key", None)
+    new = secrets.token_bytes(32)
+    with with_keys(new, old).lease(FIRST) as leased:
+        assert leased.token() == "encrypted with the old key"
+        leased.replace("encrypted with the new key", None)
+    with with_keys(new).lease(FIRST) as leased:
+        assert leased.token() == "encrypted with the new key"
+    with pytest.raises(SourceError, match="another key"), with_keys(old).lease(FIRST):
+        pass
 
 
 def test_row_moved_to_another_cloud_is_refused(store: sa.Engine) -> None:
