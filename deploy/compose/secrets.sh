@@ -1,6 +1,7 @@
 #!/bin/sh
 # Create the secrets that compose.yaml mounts, unless they exist.
 # Usage: secrets.sh [FOLDER]
+# Without root, owners are given in a container of $LAMPLIGHTER_BASE_IMAGE, which may be named by digest.
 set -eu
 folder=${1:-$(dirname "$0")/secrets}
 # The user of our image (see Dockerfile).
@@ -59,5 +60,6 @@ mend="chmod 0444 rabbitmq.conf erlang_cookie postgres_password database.sql graf
 if [ "$(id -u)" = 0 ]; then
     sh -c "$mend"
 else
-    docker run --rm --volume "$PWD:/secrets" --workdir /secrets debian:trixie-slim sh -c "$mend"
+    docker run --rm --network none --volume "$PWD:/secrets" --workdir /secrets \
+        "${LAMPLIGHTER_BASE_IMAGE:-debian:trixie-slim}" sh -c "$mend"
 fi
