@@ -1,5 +1,5 @@
 # Lamplighter's workers, hooks and commands. The target `demo` holds the simulated cloud instead, the
-# target `slurm` a Slurm beside them.
+# target `slurm` a Slurm beside them. Each package of Python is pinned by hash, also what builds ours.
 #
 # If your packages come through a proxy, pass pip's configuration and your certificates as build
 # secrets, which do not become part of the image:
@@ -33,26 +33,30 @@ RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
     --mount=type=secret,id=ca.crt,target=/run/secrets/ca.crt \
     --mount=type=cache,target=/root/.cache/pip \
     pip install --quiet --require-hashes -r requirements.lock
-# Empty packages for now: what comes after is made again only when these files change.
-COPY pyproject.toml README.md LICENSE ./
-RUN mkdir schemas producers workers ops
 
 FROM libraries AS demo-libraries
+COPY requirements-demo.lock ./
 RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
     --mount=type=secret,id=ca.crt,target=/run/secrets/ca.crt \
     --mount=type=cache,target=/root/.cache/pip \
-    pip install --quiet '.[testbed]' && pip uninstall --quiet --yes lamplighter
+    pip install --quiet --require-hashes -r requirements-demo.lock
 
+# What builds the package is pinned like what the package needs, and is not in the image.
 FROM libraries AS build
+COPY requirements-build.lock ./
+RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
+    --mount=type=secret,id=ca.crt,target=/run/secrets/ca.crt \
+    --mount=type=cache,target=/root/.cache/pip \
+    python3 -m venv --without-pip /opt/build \
+    && pip --python /opt/build install --quiet --require-hashes -r requirements-build.lock
+COPY pyproject.toml README.md LICENSE ./
 COPY schemas schemas
 COPY producers producers
 COPY workers workers
 COPY ops ops
 COPY deploy/share deploy/share
-RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
-    --mount=type=secret,id=ca.crt,target=/run/secrets/ca.crt \
-    --mount=type=cache,target=/root/.cache/pip \
-    pip install --quiet --no-deps --force-reinstall .
+RUN pip --python /opt/build wheel --quiet --no-index --no-deps --no-build-isolation --wheel-dir /opt/wheel . \
+    && pip install --quiet --no-index --no-deps /opt/wheel/*.whl
 
 FROM python AS demo
 COPY --from=demo-libraries /opt/lamplighter /opt/lamplighter

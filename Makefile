@@ -55,13 +55,13 @@ dist: .venv/.ready ## Build wheel and sdist; try the wheel in an empty environme
 	build/wheel-test/bin/pip install --quiet --disable-pip-version-check dist/*.whl
 	.ci/try-wheel build/wheel-test/bin
 
-sbom: .venv/.ready ## Write the software bill of materials (CycloneDX) of the image to dist/sbom.json
-	rm -rf build/sbom && mkdir -p dist
+sbom: .venv/.ready ## Write the software bill of materials (CycloneDX) of the image's Python packages to dist/sbom.json
+	rm -rf build/sbom build/sbom-tool && mkdir -p dist
 	$(PYTHON) -m venv --without-pip build/sbom
-	$(PYTHON) -m venv build/sbom-tool
-	$(BIN)/pip --python build/sbom install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	$(BIN)/pip --python build/sbom install --quiet --disable-pip-version-check --no-deps .
-	build/sbom-tool/bin/pip install --quiet --disable-pip-version-check 'cyclonedx-bom>=7,<8'
+	$(PYTHON) -m venv --without-pip build/sbom-tool
+	$(BIN)/pip --python build/sbom install --quiet --disable-pip-version-check --no-compile --require-hashes -r requirements.lock
+	$(BIN)/pip --python build/sbom install --quiet --disable-pip-version-check --no-compile --no-deps .
+	$(BIN)/pip --python build/sbom-tool install --quiet --disable-pip-version-check --no-compile 'cyclonedx-bom>=7,<8'
 	build/sbom-tool/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
 		--output-file dist/sbom.json build/sbom/bin/python
 	$(BIN)/python -m tests.testbed.sbom dist/sbom.json

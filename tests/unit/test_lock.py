@@ -1,4 +1,4 @@
-"""requirements.lock: what the image installs, by version and hash alone."""
+"""requirements*.lock: what the images install and are built with, by version and hash alone."""
 
 from __future__ import annotations
 
@@ -16,6 +16,10 @@ LOCKED = re.compile(
     r"^([a-z0-9-]+)==(\S+)( ;.*)? \\\n((?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+)"
 )
 
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT = PYPROJECT["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+
 # The first versions without the faults that are known; written by hand, so that no floor sinks.
 SAFE = {
     "cryptography": "44.0.1",  # CVE-2024-12797
@@ -28,9 +32,9 @@ SAFE = {
 }
 
 
-def locked() -> dict[str, str]:
+def locked(name: str = "requirements.lock") -> dict[str, str]:
     """Versions by package; each entry has been checked for its hashes."""
-    text = (ROOT / "requirements.lock").read_text()
+    text = (ROOT / name).read_text()
     entries = re.split(r"^(?=[a-z])", text, flags=re.MULTILINE)[1:]
     found = [LOCKED.fullmatch(entry) for entry in entries]
     assert None not in found, entries[found.index(None)]
@@ -38,14 +42,42 @@ def locked() -> dict[str, str]:
 
 
 def wanted() -> list[Requirement]:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    extra = project["optional-dependencies"]["postgresql"]
-    return [Requirement(line) for line in (*project["dependencies"], *extra)]
+    return [Requirement(line) for line in (*PROJECT["dependencies"], *EXTRAS["postgresql"])]
 
 
 @pytest.mark.parametrize("requirement", wanted(), ids=lambda one: one.name)
 def test_the_lock_has_each_dependency_in_its_range(requirement: Requirement) -> None:
     assert requirement.specifier.contains(locked()[canonicalize_name(requirement.name)])
+
+
+@pytest.mark.parametrize(
+    ("name", "ranges"),
+    [
+        ("requirements-build.lock", PYPROJECT["build-system"]["requires"]),
+        ("requirements-demo.lock", EXTRAS["testbed"]),
+    ],
+)
+def test_what_builds_the_images_is_locked_in_its_range_too(name: str, ranges: list[str]) -> None:
+    for one in ranges:
+        requirement = Requirement(one)
+        assert requirement.specifier.contains(locked(name)[canonicalize_name(requirement.name)])
+        assert f"'{one}'" in (ROOT / name).read_text(), "the command that locks anew"
+
+
+def test_the_image_installs_nothing_that_is_not_locked() -> None:
+    """Each call of pip wants hashes, or may use no index; no build fetches its backend by a range."""
+    text = (ROOT / "Dockerfile").read_text().replace("\\\n", "")
+    calls = re.findall(r"\bpip (?:--python \S+ )?(?:install|wheel|download)\b[^&\n]*", text)
+    assert len(calls) >= 5
+    assert len(calls) == len(re.findall(r"(?<![-.\w])pip (?!--mount)(?=--python|[a-z])", text))
+    for call in calls:
+        lock = re.search(r"--require-hashes -r (\S+)", call)
+        if lock is not None:
+            assert locked(lock[1]), call
+        else:
+            assert {"--no-index", "--no-deps"} <= set(call.split()), call
+        if " wheel " in call or call.rstrip().endswith(" ."):
+            assert "--no-build-isolation" in call, call
 
 
 @pytest.mark.parametrize("name", SAFE)
@@ -57,5 +89,6 @@ def test_no_version_with_a_known_fault_is_allowed(name: str) -> None:
     assert Version(locked()[name]) >= Version(SAFE[name])
 
 
-def test_the_lock_names_no_address() -> None:
-    assert "://" not in (ROOT / "requirements.lock").read_text()
+@pytest.mark.parametrize("path", sorted(ROOT.glob("*.lock")), ids=lambda path: path.name)
+def test_no_lock_names_an_address(path: Path) -> None:
+    assert not re.search(r"://|\b[\w-]+\.(org|com|net|io)\b|--(extra-)?index", path.read_text())
