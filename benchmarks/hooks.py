@@ -6,20 +6,16 @@ import argparse
 import statistics
 import subprocess
 import sys
-from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pika
-
 from benchmarks.results import Chart, publish
 from benchmarks.table import Figure
 from benchmarks.timing import duration, temporary_folder
-from tests.testbed.broker_address import broker_fields
+from schemas.roles import Role
 from tests.testbed.broker_choice import choose
-from workers.broker import topology
-from workers.broker.declare import declare
+from tests.testbed.broker_roles import BrokerRoles
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -55,7 +51,7 @@ def main() -> None:
         "The duration of a hook",
         f"Medians of {rounds} runs that alternate, each from the start of the process to its end. The baseline "
         "is the smallest Python script that publishes one confirmed, persistent message with pika; for more "
-        "nodes, the hook for one node.",
+        "nodes, the hook for one node. Both log in as the hook's own broker user, as `lamplighter init` creates it.",
         figures,
         charts=[Chart("hooks", "Duration of a hook call", "nodes in the call", "ms", points)],
     )
@@ -66,16 +62,15 @@ def measure(
 ) -> tuple[list[Figure], dict[str, list[tuple[float, float]]]]:
     """Time the baseline and hook calls for one node and for more, in turn; return a chart's lines too."""
     vhost = broker.create_vhost()
-    url = broker.amqp_url(vhost)
-    with closing(pika.BlockingConnection(pika.URLParameters(url))) as connection:
-        declare(connection.channel(), topology.topology())
-    commands = _commands(folder, url)
+    roles = BrokerRoles(broker, vhost, folder)
+    commands = _commands(folder, roles)
     times: dict[str, list[float]] = {name: [] for name in commands}
     for round_ in range(-1, rounds):  # the first round fills the file cache and is not counted
         for name, argv in commands.items():
             seconds = duration(partial(_run, argv, {"SLURM_CONF": str(folder / "slurm.conf")}))
             if round_ >= 0:
                 times[name].append(seconds * 1000)
+    roles.remove()
     broker.delete_vhost(vhost)
     medians = {name: statistics.median(times[name]) for name in commands}
     least, one = medians.pop("baseline"), medians["1"]
@@ -97,17 +92,21 @@ def measure(
     return figures, {"hook": ours, "bare pika, one message": [(1.0, least)]}
 
 
-def _commands(folder: Path, url: str) -> Mapping[str, Sequence[str]]:
-    """Write the files that the commands need; return the commands in the order of the figures."""
-    (folder / "url").write_text(url)
-    broker = "\n".join(broker_fields(folder, [url]))
-    (folder / "baseline.py").write_text(BASELINE)
-    (folder / "lamplighter.toml").write_text(
-        f'cluster = "bench"\n[broker]\n{broker}\n'
+def _commands(folder: Path, roles: BrokerRoles) -> Mapping[str, Sequence[str]]:
+    """Write what the commands need, as `init` does: a broker user for each role, the topology.
+
+    Returns the commands in the order of the figures.
+    """
+    config = folder / "lamplighter.toml"
+    config.touch(mode=0o600)
+    config.write_text(
+        f'cluster = "bench"\n{roles.table}\n'
         '[hooks]\nspool = "spool"\nstate = "state"\nlog_file = "hooks.log"\n'
     )
-    for secret in ("url", "lamplighter.toml"):
-        (folder / secret).chmod(0o600)
+    roles.apply(config)
+    (folder / "url").touch(mode=0o600)
+    (folder / "url").write_text(roles.url(Role.HOOK))
+    (folder / "baseline.py").write_text(BASELINE)
     hook = str(Path(sys.executable).parent / "lamplighter-resume")
     return {
         "baseline": (sys.executable, str(folder / "baseline.py"), str(folder / "url")),
