@@ -6,7 +6,6 @@ page that is too far behind must reload.
 """
 
 import asyncio
-import json
 import threading
 import time
 from collections import deque
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from ops.cli.terminal import json_line
 from ops.console.lamps import changed_lamps
 from ops.console.view import SiteView, same_nodes
 
@@ -177,7 +177,7 @@ class Live:
             return None
         lamps = changed_lamps(self._view, view)
         changed = {name: html for name, html in parts.items() if html != self._parts.get(name)}
-        return json.dumps({"lamps": lamps, "parts": changed}) if lamps or changed else ""
+        return json_line({"lamps": lamps, "parts": changed}) if lamps or changed else ""
 
     def _wake(self) -> None:
         with self._lock:

@@ -1,7 +1,6 @@
 """`lamplighter support-bundle`: what a report of a problem needs, without secrets, in one file."""
 
 import io
-import json
 import os
 import platform
 import shutil
@@ -17,7 +16,7 @@ import click
 import sqlalchemy as sa
 
 from ops.cli.session import Session, pass_session
-from ops.cli.terminal import print_line
+from ops.cli.terminal import json_line, print_line
 from ops.doctor.checks import failure_of, words_of
 from ops.doctor.command import all_findings
 from ops.doctor.scrub import Scrubber
@@ -71,7 +70,7 @@ def _described(part: Callable[[Session], str], session: Session) -> str:
 
 
 def _findings(session: Session) -> str:
-    return "".join(f"{json.dumps(one.as_json())}\n" for one in all_findings(session))
+    return "".join(f"{json_line(one.as_json())}\n" for one in all_findings(session))
 
 
 def _configuration(session: Session) -> str:
