@@ -24,7 +24,7 @@ from producers.disk import (
     unusable,
 )
 from producers.notices import SpooledNotices, notices_from
-from producers.trust import distrust
+from producers.trust import distrust, place_problem
 from schemas.errors import MalformedMessageError
 from schemas.fields import shown
 from schemas.numbers import whole_number
@@ -151,7 +151,8 @@ def claim(
     """The calls of `cluster` in `paths`, locked; skips those that another process publishes or has published.
 
     Those of hooks count from the owner of their folder, too. Another role's are in the hooks' folder, whose
-    owner could put any folder there: they count from root and this user alone, and others' stay.
+    owner could put any folder there: they count from root and this user alone, and others' stay. So it is with
+    those of hooks where anybody could put a folder.
 
     A file that no hook wrote is renamed to `.unreadable`, not deleted; `report` receives a
     text for each file that cannot be read, and for each call of another cluster: its broker is another.
@@ -168,14 +169,15 @@ def claim(
             continue
         spooled = None
         try:
-            owner = path.parent.stat().st_uid if of_hooks else 0
+            its_own = of_hooks and place_problem(path.parent) is None
+            owner = path.parent.stat().st_uid if its_own else 0
             if (problem := distrust(descriptor, owner=owner)) is None:
                 spooled = _lock_and_read(path, descriptor)
                 if spooled is not None and spooled.call.cluster not in {cluster, None}:
                     report(_foreign(path, spooled.call.cluster, cluster))
                     spooled = None
             else:
-                fate = _set_aside(path) if of_hooks else "its owner's next command sends it"
+                fate = _set_aside(path) if its_own else "its owner's next command sends it"
                 report(f"{path} {problem}, if it is a request of yours; {fate}")
         except MalformedMessageError as error:
             report(f"{path}: {error}; {_set_aside(path)}")

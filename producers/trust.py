@@ -122,14 +122,19 @@ def distrust(descriptor: int, closed_to: int = 0, owner: int = 0) -> str | None:
 
 
 def _folder_problem(descriptor: int, path: Path) -> str | None:
-    """Why a trusted file may be another one tomorrow; None if only few can put one in its place.
-
-    In an open folder, anybody can put a link in its place, to another file that root owns. In one with
-    the sticky bit, as /tmp, only the owner of a file can.
-    """
+    """Why a trusted file may be another one tomorrow; None if only few can put one in its place."""
     if os.fstatvfs(descriptor).f_flag & os.ST_RDONLY:
         return None
-    for folder in _folders(resolved(path)):
+    return place_problem(resolved(path))
+
+
+def place_problem(path: Path) -> str | None:
+    """Why what has this path may be another thing tomorrow; None if only few can put one in its place.
+
+    In an open folder, anybody can put a link in its place, to another file that root owns; and in one
+    further up, a folder. In one with the sticky bit, as /tmp, only the owner of a thing can.
+    """
+    for folder in dict.fromkeys(_folders(path)):
         mode = folder.stat().st_mode
         if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
             return (
@@ -140,13 +145,13 @@ def _folder_problem(descriptor: int, path: Path) -> str | None:
 
 
 def _folders(path: Path) -> Iterator[Path]:
-    """The folders of a file, and of each link on the way to it."""
-    yield path.parent
+    """The folders of a file up to the root, and those of each link on the way to it."""
     for _ in range(_MOST_LINKS):
+        yield from path.absolute().parents
+        yield from (Path(os.path.realpath(path.parent)) / path.name).parents
         if not path.is_symlink():
             return
         path = path.parent / path.readlink()
-        yield path.parent
 
 
 # A value in place of a file's name; words such as cloud-password are names.

@@ -17,6 +17,7 @@ from ops.site.spooled import spools
 from producers.broker_settings import BrokerSettings
 from producers.disk import user_name
 from producers.settings import HookSettings
+from producers.trust import place_problem
 from schemas.roles import Role
 from workers.config.settings import Settings
 
@@ -138,6 +139,9 @@ def _folder(key: str, path: Path, user: User, *, private: bool) -> Iterator[Find
             f"{key}: {path} cannot be read and written by {user.name}, as whom the hooks run",
             f"chown {user.name} {path}; chmod u+rwx {path}",
         )
+    elif private and (problem := place_problem(path)) is not None:
+        what, _, remedy = problem.partition(": ")
+        yield wrong(Kind.FOLDER, f"{key}: {path} {what}", remedy)
     elif private and status.st_mode & stat.S_IWOTH:
         words = f"{key}: every user can write to {path}"
         if status.st_uid == user.uid and not status.st_mode & stat.S_ISVTX:

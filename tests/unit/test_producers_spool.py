@@ -447,3 +447,23 @@ def test_a_relay_that_may_not_use_the_spool_names_key_and_remedy(
     assert str(settings.spool) in problem
     monkeypatch.setattr(os, "listdir", Mock(side_effect=PermissionError(13, "Permission denied")))
     assert "hooks.spool: Permission denied: " in (relay.sweep(settings) or "")
+
+
+def test_where_anybody_could_put_a_folder_its_owner_does_not_make_calls_of_hooks(
+    tmp_path: Path,
+) -> None:
+    """The whole spool may then be another user's; its own calls are sent, and others' wait for their owner."""
+    assert os.geteuid() == 0, "run as root: files of another user are needed"
+    folder = tmp_path / "open" / "spool"
+    put(folder)
+    foreign = put(folder, replace(CALL, generation=CALL.generation + 1))
+    for path in (folder, foreign):
+        os.chown(path, 64_999, 64_999)
+    assert len(calls(folder)) == 2, "root sends SlurmUser's"
+    folder.parent.chmod(0o777)
+    reports: list[str] = []
+    assert calls(folder, reports) == [CALL]
+    assert f"{foreign} belongs to user uid 64999" in reports[0]
+    assert foreign.exists()
+    folder.parent.chmod(0o1777)
+    assert len(calls(folder)) == 2, "as in /tmp"

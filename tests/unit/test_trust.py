@@ -355,13 +355,17 @@ def test_a_pipe_that_nobody_reads_holds_up_no_worker_that_writes(tmp_path: Path)
 def test_a_file_that_anybody_can_replace_by_another_one_is_refused(
     tmp_path: Path, name: str
 ) -> None:
-    """Where the file is, and where a link to it is; a folder with the sticky bit, as /tmp, is no danger."""
-    inner, outer = tmp_path / "inner", tmp_path / "outer"
-    inner.mkdir()
-    outer.mkdir()
+    """Where the file is, where a link to it is, and above; a folder with the sticky bit, as /tmp, is no danger."""
+    inner, outer = tmp_path / "above" / "inner", tmp_path / "upon" / "between" / "outer"
+    inner.mkdir(parents=True)
+    outer.mkdir(parents=True)
     put(inner / "file", "text")
     (outer / "file").symlink_to(inner / "file")
-    for folder, file in ((inner, inner), (inner, outer), (outer, outer)):
+    (tmp_path / "way").symlink_to(outer)
+    way = tmp_path / "way"
+    checked = [(inner, inner), (inner, outer), (outer, outer), (inner.parent, inner)]
+    checked += [(inner.parent, outer), (outer.parents[1], outer), (outer.parent, way)]
+    for folder, file in checked:
         folder.chmod(0o777)
         with pytest.raises(
             (ConfigError, SourceError, BadTemplateError), match="anybody can change"
