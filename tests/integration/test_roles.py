@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +14,14 @@ import pytest
 from schemas.roles import Role
 from tests.testbed.broker_roles import BrokerRoles
 from tests.testbed.installation import Installation
+from tests.testbed.rabbitmq_node import SCRIPTS
 from workers.broker import topology
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tests.testbed.broker import Broker
+    from tests.testbed.broker import Broker, PrivateBroker
 
 SAYS = {
     "probe the broker": (topology.COMMANDS, "probe"),
@@ -195,14 +197,20 @@ ALLOWED: dict[Role, set[str]] = {
 @pytest.fixture
 def roles(run_dir: Path, broker: Broker, vhost: str) -> Iterator[BrokerRoles]:
     """A virtual host with the topology and a user for each role."""
+    site, made = installed(run_dir, broker, vhost)
+    made.apply(site.config)
+    yield made
+    made.remove()
+
+
+def installed(run_dir: Path, broker: Broker, vhost: str) -> tuple[Installation, BrokerRoles]:
+    """An installation with roles, of which the broker knows nothing yet."""
     site = Installation(run_dir / "site", broker.amqp_url(vhost))
     made = BrokerRoles(broker, vhost, site.folder)
     text = site.config.read_text().partition("[broker]")
     rest = text[2].partition("[store]")
     site.config.write_text(f"{text[0]}{made.table}\n[store]{rest[2]}")
-    made.apply(site.config)
-    yield made
-    made.remove()
+    return site, made
 
 
 def try_all(connection: Any, user: str) -> set[str]:  # noqa: ANN401 - pika has no types
@@ -310,3 +318,31 @@ def test_passwords_are_for_their_owner_only_and_printed_nowhere(
     again = site.lamplighter("broker", "users", "--passwords")
     assert (again.code, again.out) == (0, "")
     assert roles.users.secret_file(Role.HOOK).read_text().strip() == passwords[Role.HOOK]
+
+
+def test_the_printed_commands_create_the_users_as_they_are(
+    private_broker: PrivateBroker, run_dir: Path
+) -> None:
+    """Run by a shell, as an administrator would; of two roles, which have a command of each kind."""
+    vhost = private_broker.create_vhost("printed")
+    site, roles = installed(run_dir, private_broker, vhost)
+    assert site.lamplighter("broker", "users", "--passwords").code == 0
+    printed = site.lamplighter("broker", "users").out.splitlines()
+    hook, setup = (roles.users.name(role) for role in (Role.HOOK, Role.SETUP))
+    mine = [line for line in printed if f" {hook} " in f"{line} " or f" {setup} " in f"{line} "]
+    assert {line.split()[1] for line in mine} == {line.split()[1] for line in printed}
+    environment = private_broker.node.environment()
+    environment["PATH"] = f"{SCRIPTS}:{environment['PATH']}"
+    script = "\n".join(mine)
+    done = subprocess.run(
+        ["/bin/sh", "-euc", script], env=environment, check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    admin = private_broker.admin
+    told = site.lamplighter("topology", "check", "--admin", admin.name, typed=admin.password).out
+    assert f"user {roles.users.name(Role.POWER)}: missing" in told, "the check has looked"
+    assert hook not in told
+    assert setup not in told
+    for role in (Role.HOOK, Role.SETUP):
+        with roles.connection(role) as connection:
+            assert connection.is_open
