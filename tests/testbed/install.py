@@ -48,6 +48,8 @@ TEST_PACKAGES = {
     "chromium": "chromium",
     "man-db": "man",
     "systemd": "systemd-analyze",
+    # The firewall of the example for nodes.
+    "nftables": "nft",
     # A storm loses packets.
     "iptables": "iptables",
     # The clock that a storm steps is compiled.
