@@ -32,6 +32,7 @@ def cluster(run_dir: Path) -> Iterator[Cluster]:
     plan = ClusterPlan(SlurmSettings(nodes=3, suspend_time=8, suspend_timeout=5))
     with Cluster(run_dir, plan) as running:
         yield running
+        assert issued_pieces(running) == {}
 
 
 def lamplighter(cluster: Cluster, *arguments: str) -> list[dict[str, Any]]:
@@ -93,7 +94,6 @@ def test_a_job_resumes_its_nodes_runs_and_they_are_suspended_again(cluster: Clus
     assert cluster.cloud.servers()["node3"].status == "SHUTOFF"
     assert lamplighter(cluster, "dead-letters", "list") == []
     assert secrets_found(cluster) == SECRET_FILES
-    assert issued_pieces(cluster) == {}
 
 
 def report(cluster: Cluster, *arguments: str) -> dict[str, dict[str, Any]]:

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from schemas.events import Transition
 from tests.testbed.checker import Run, broken_promises
 from tests.testbed.cluster import PROGRAMS, Cluster, ClusterPlan
+from tests.testbed.leaks import issued_pieces
 from tests.testbed.processes import MINIMAL_ENVIRONMENT
 from tests.testbed.slurm_conf import SlurmSettings
 from tests.testbed.waiting import until, until_none
@@ -44,6 +45,7 @@ def cluster(session_dir: Path) -> Iterator[Cluster]:
     )
     with Cluster(session_dir / "drift", plan) as running:
         yield running
+        assert issued_pieces(running) == {}
 
 
 def run(cluster: Cluster, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -18,6 +18,7 @@ from schemas.envelope import parse
 from schemas.events import Cause, RequestEvent, Transition, event_from, transition_event
 from schemas.roles import Role
 from tests.testbed.cluster import Cluster, ClusterPlan
+from tests.testbed.leaks import issued_pieces
 from tests.testbed.messages import published
 from tests.testbed.simcloud import credentials
 from tests.testbed.simcloud.effects import Answer, GoesToError, NeverCompletes
@@ -90,6 +91,7 @@ def cluster(session_dir: Path) -> Iterator[Cluster]:
         running.slurm.scontrol("update", f"NodeName={SPARE}", "State=POWER_UP")
         until(lambda: is_powered_on(running, SPARE), 60, "the spare node")
         yield running
+        assert issued_pieces(running) == {}
 
 
 def is_powered_on(cluster: Cluster, node: str) -> bool:

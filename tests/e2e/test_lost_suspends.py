@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.testbed.cluster import Cluster, ClusterPlan
+from tests.testbed.leaks import issued_pieces
 from tests.testbed.slurm_conf import SlurmSettings
 from tests.testbed.waiting import until
 
@@ -30,6 +31,7 @@ def cluster(run_dir: Path) -> Iterator[Cluster]:
     plan = ClusterPlan(slurm, snapshot_interval=10.0, grace=10.0)
     with Cluster(run_dir / "cluster", plan) as started:
         yield started
+        assert issued_pieces(started) == {}
 
 
 def power_worker(cluster: Cluster) -> int:

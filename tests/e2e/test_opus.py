@@ -14,6 +14,7 @@ from schemas.envelope import parse
 from schemas.events import Transition, event_from
 from schemas.jobs import JobTransition, job_event_from
 from tests.testbed.cluster import Cluster, ClusterPlan
+from tests.testbed.leaks import issued_pieces
 from tests.testbed.opus import Opus, form_of
 from tests.testbed.simcloud.effects import Answer, GoesToError
 from tests.testbed.simcloud.faults import Fault
@@ -81,6 +82,7 @@ def cluster(session_dir: Path, opus: Opus, jobdata: Path) -> Iterator[Cluster]:
     )
     with Cluster(session_dir / "opus", plan) as running:
         yield running
+        assert issued_pieces(running) == {}
 
 
 def submit(cluster: Cluster, jobdata: Path, uws_id: str, node: str, *more: str) -> int:

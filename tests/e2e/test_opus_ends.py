@@ -14,6 +14,7 @@ import pytest
 from schemas.envelope import parse
 from schemas.jobs import JobTransition, job_event_from
 from tests.testbed.cluster import Cluster, ClusterPlan
+from tests.testbed.leaks import issued_pieces
 from tests.testbed.opus import PATH, Opus, UwsJob
 from tests.testbed.postgresql import PostgreSQL, grant_roles
 from tests.testbed.simcloud.effects import Answer
@@ -124,6 +125,7 @@ def place(session_dir: Path) -> Iterator[Place]:
         )
         with RolesCluster(session_dir / "ends", plan, server) as running:
             yield Place(running, opus, jobdata)
+            assert issued_pieces(running) == {}
         assert "permission denied" not in server.log
 
 

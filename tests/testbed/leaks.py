@@ -51,14 +51,12 @@ def secrets_found(cluster: Cluster) -> set[str]:
 
 
 def issued_pieces(cluster: Cluster) -> dict[str, bytes]:
-    """The first piece of a token, or of a role's password, in each file of Slurm and Lamplighter."""
+    """The first piece of a token, or of a role's password, in each file of Slurm, Lamplighter and the broker."""
     held = [cluster.roles.users.secret_file(role).read_text().strip() for role in Role]
     written = {
         str(path.relative_to(cluster.folder)): path.read_bytes()
         for path in cluster.folder.rglob("*")
-        if path.is_file()
-        and path.name not in SECRET_FILES
-        and not path.is_relative_to(cluster.folder / "broker")
+        if path.is_file() and path.name not in SECRET_FILES
     }
     return pieces_found([*random_parts(cluster.cloud.issued_secrets()), *held], written)
 
@@ -86,9 +84,16 @@ def pieces_found(secrets: Iterable[str], written: Mapping[str, bytes]) -> dict[s
             coded, size = form.lower().encode(), max(PIECE, PIECE * len(form) // len(secret))
             found = pieces.setdefault(size, set())
             found.update(coded[at : at + size] for at in range(len(coded) - size + 1))
+    # One pass tells most texts from those that are worth one for each size.
+    starts = {piece[:PIECE] for known in pieces.values() for piece in known}
+    worth = {
+        name: text
+        for name, text in written.items()
+        if not starts.isdisjoint(text[at : at + PIECE] for at in range(len(text)))
+    }
     return {
         name: piece
-        for name, text in written.items()
+        for name, text in worth.items()
         for size, known in pieces.items()
         for piece in ({text[at : at + size] for at in range(len(text) - size + 1)} & known)
     }
