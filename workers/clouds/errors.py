@@ -22,7 +22,7 @@ _LONGEST_REST = 600.0
 class Then(enum.StrEnum):
     """What to do after an error.
 
-    LOOK: the server's state is not as thought: list and decide again, no attempt burned.
+    LOOK: the server's state is not as thought: list again and decide anew, no attempt burned.
     SLOW_DOWN: the cloud asks for it: nobody calls it before Retry-After, no attempt burned.
     PROBE: the cloud or this one call is sick: a listing tells which; if the cloud, park.
     PARK: this cloud has no token for us, or refuses it: park, no attempt burned.
@@ -163,19 +163,23 @@ _WORDS: tuple[tuple[re.Pattern[str], str, str], ...] = tuple(
             _BAD_TEMPLATE,
             "give an id instead of the name in [groups.NAME.server]",
         ),
-        (r"\b(no (more|free|available)|zero) (available )?(fixed )?ip(s\b| addr)", "no_addresses", ""),
+        (
+            r"\b(no (more|free|available)|zero) (available )?(fixed )?ip(s\b| addr)",
+            "no_addresses",
+            "",
+        ),
         (r"\bno (fixed )?ip addresses available", "no_addresses", ""),
         (r"no ?more ?fixed ?ips|ip ?address ?(generation ?failure|exhausted)", "no_addresses", ""),
         # in any language; not a flavor's "quota:cpu_shares", nor a quota that cannot be read
         (
-            r"over ?quota|(?<!unknown )(?<!wrong )\bquotas?\b"
-            r"(?!:\w|.* (could not be found|exists for)| limits?\.)",
+            r"(?<!unknown )(?<!wrong )\bquotas?\b(?!:\w|.* (could not|exists for)| limits?\.)",
             "quota",
             "",
         ),
+        (r"over ?quota", "quota", ""),
         (r"maximum number of (?!retries|attempts)[\w ]+(\(\d+\) )?exceeded", "quota", ""),
         (r"(port|ip|group|groupmember|volume|snapshot|instance)s? ?limit ?exceeded", "quota", ""),
-        (r"project \S+ is over a limit|ports: \d+ is over the limit|too ?many ?instances", "quota", ""),
+        (r"project \S+ is over a limit|: \d+ is over the limit|too ?many ?instances", "quota", ""),
         (r"no ?valid ?(host|backend)|exhausted all hosts|not enough hosts", "no_valid_host", ""),
         (r"max scheduling (attempts|retries)|no weighed backends", "no_valid_host", ""),
         (r"insufficient compute resources|would exceed the capacity", "no_valid_host", ""),
