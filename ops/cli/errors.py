@@ -70,7 +70,8 @@ def explain(error: Exception) -> tuple[str, int] | None:
             line = str(error) if str(error).startswith("the broker ") else f"{prefix}{error}"
             code = EXIT_AWAY
         case sa.exc.DBAPIError():
-            line, code = _of_store(error), EXIT_AWAY
+            line = f"the store is unavailable or refused the request: {store_problem(error)}"
+            code = EXIT_AWAY
         case ConnectionError() | TimeoutError() | socket.gaierror():
             line, code = f"the broker is unavailable: {error}", EXIT_AWAY
         case OSError():
@@ -78,15 +79,6 @@ def explain(error: Exception) -> tuple[str, int] | None:
         case _:
             return None
     return plain(line), code
-
-
-def _of_store(error: sa.exc.DBAPIError) -> str:
-    line = f"the store is unavailable or refused the request: {store_problem(error)}"
-    # libpq says so of an option that it does not know, and PostgreSQL with its code of a statement
-    unknown = isinstance(error, sa.exc.ProgrammingError) and not getattr(error.orig, "sqlstate", "")
-    if unknown or isinstance(error, sa.exc.OperationalError):
-        return f"{line}: start it, or check store.url and store.audit_url"
-    return line
 
 
 def _of_file(error: OSError) -> str:

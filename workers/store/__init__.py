@@ -3,6 +3,7 @@
 tables: all tables.
 migrations/: the Alembic migrations; state and audit have one history each.
 database: opens a store; the clock that all workers share; what differs between the databases.
+refusals: what a database says when it cannot be used, with the remedies.
 passfile: reads the password files of PostgreSQL.
 columns: the columns of tables and migrations.
 access: what each role may do in PostgreSQL.

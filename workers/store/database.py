@@ -13,6 +13,7 @@ from producers.disk import require_writable, unusable
 from producers.settings import ConfigError
 from workers.store import tables as t
 from workers.store.passfile import credential
+from workers.store.refusals import remedied
 
 FIELDS = {"state": "store.url", "audit": "store.audit_url"}
 _MIGRATIONS = Path(__file__).parent / "migrations"
@@ -160,16 +161,25 @@ def connect(url: str) -> sa.Engine:
 
 
 def store_problem(error: BaseException) -> str:
-    """Why the store cannot be used, in words; never a statement or its values.
-
-    A missing right has its remedy.
-    """
+    """Why the store cannot be used, in words, with the remedy; never a statement or its values."""
     cause = getattr(error, "orig", None) or error
     words = str(cause).strip().partition("\n")[0] or type(cause).__name__
-    if getattr(cause, "sqlstate", None) != NOT_ALLOWED:
-        return words
-    who, what = getattr(error, "detail", ["this user"])[-1], getattr(error, "statement", "")
-    return f"the database role {who} lacks a right: {words} ({what.split(maxsplit=1)[0]}): {GRANT}"
+    code = getattr(cause, "sqlstate", None)
+    if code == NOT_ALLOWED:
+        who, what = getattr(error, "detail", ["this user"])[-1], getattr(error, "statement", "")
+        return (
+            f"the database role {who} lacks a right: {words} ({what.split(maxsplit=1)[0]}): {GRANT}"
+        )
+    # the further lines of an answer to a statement hold its values
+    if isinstance(error, (sa.exc.OperationalError, sa.exc.InternalError)) and (
+        refused := remedied(words if code else str(cause))
+    ):
+        return refused
+    # libpq says so of an option that it does not know, too
+    silent = isinstance(error, (sa.exc.OperationalError, sa.exc.ProgrammingError)) and not code
+    if silent and not hasattr(cause, "sqlite_errorcode"):
+        return f"{words}: start it, or check store.url and store.audit_url"
+    return words
 
 
 def _name_role(context: sa.engine.ExceptionContext) -> None:
