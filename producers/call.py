@@ -9,6 +9,7 @@ from producers.hosts import MOST_NODES, expand, size
 from schemas.commands import Kind, PowerCommand, WaitingJob, parse_command
 from schemas.errors import MalformedMessageError
 from schemas.fields import shown
+from schemas.foreign_json import loads
 from schemas.numbers import MOST
 
 __all__ = ["HookCall", "call_from", "commands", "expand", "expiry"]
@@ -65,11 +66,11 @@ def call_from(body: bytes) -> HookCall:
         MalformedMessageError: the file was not written by a hook.
     """
     try:
-        raw = json.loads(body)
+        raw = loads(body)
         call = HookCall(**{**raw, "kind": Kind(raw["kind"])})
         # What the workers would reject is better found here.
         parse_command(commands(call)[0].to_envelope().to_json())
-    except (ValueError, TypeError, LookupError, ArithmeticError, OSError, RecursionError) as error:
+    except (ValueError, TypeError, LookupError, ArithmeticError, OSError) as error:
         raise MalformedMessageError(
             "spool file", f"not written by a hook: {error}", "move it away"
         ) from None
@@ -123,8 +124,8 @@ def _jobs_by_node(
     waiting: dict[str, list[WaitingJob]] = {node: [] for node in nodes}
     problem = None
     try:
-        jobs = list(json.loads(resume_file)["jobs"])
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        jobs = list(loads(resume_file)["jobs"])
+    except (ValueError, TypeError, KeyError) as error:
         return waiting, _unreadable(error, resume_file)
     if len(jobs) > _MOST_JOBS:
         problem = f"SLURM_RESUME_FILE: names {len(jobs)} jobs; the first {_MOST_JOBS} are read"

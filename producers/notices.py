@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from producers.message import Message
 from schemas.envelope import parse
 from schemas.errors import MalformedMessageError
+from schemas.foreign_json import loads
 from schemas.notices import notice_from
 
 __all__ = ["EXCHANGE", "SpooledNotices", "messages", "notices_from"]
@@ -53,12 +54,12 @@ def notices_from(body: bytes) -> SpooledNotices:
         MalformedMessageError: the file was not written by a command.
     """
     try:
-        raw = json.loads(body)
+        raw = loads(body)
         bodies = tuple((str(id_), str(text)) for id_, text in raw["bodies"])
         found = SpooledNotices(**{**raw, "bodies": bodies})
         for _ in messages(found):
             pass
-    except (ValueError, TypeError, LookupError, RecursionError) as error:
+    except (ValueError, TypeError, LookupError) as error:
         raise MalformedMessageError(
             "spool file", f"not written by a command: {error}", "move it away"
         ) from None

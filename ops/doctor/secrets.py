@@ -6,17 +6,18 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
-import yaml
-
 from producers.disk import read_file
 from producers.settings import ConfigError, read_toml
 from producers.trust import may_be_secret, resolved
+from workers.config.yaml_file import loaded
 from workers.store.passfile import passwords
 
 _NAMES = re.compile(
     r"(?:passw(?:or)?d|pass|passcode|secret|token|key|credential)s?$", re.IGNORECASE
 )
 _PUBLIC_FILES = frozenset({"ca_file", "cert_file", "log_file", "heads_file", "user_data_file"})
+# In a file that cannot be parsed.
+_YAML_PAIR = re.compile(r"""([\w-]+)["']?[ \t]*:[ \t]*(?=("[^"\n]*"|'[^'\n]*'|[^\s{\["'][^\n]*))""")
 _LARGEST = 2**16
 
 
@@ -102,8 +103,7 @@ def _in_file(name: str, folder: Path) -> Iterator[str]:
         with suppress(OSError):
             text = _text(one)
             if one.suffix in {".yaml", ".yml"}:
-                with suppress(yaml.YAMLError):
-                    yield from _in_yaml(yaml.safe_load(text))
+                yield from _in_yaml_text(text)
             elif one == path:
                 yield from (text, *text.splitlines())
 
@@ -111,6 +111,17 @@ def _in_file(name: str, folder: Path) -> Iterator[str]:
 def _text(file: Path) -> str:
     """The beginning of a file; OSError if it cannot be read."""
     return read_file(file)[:_LARGEST].decode(errors="replace")
+
+
+def _in_yaml_text(text: str) -> Iterator[str]:
+    try:
+        yield from _in_yaml(loaded(text))
+    except Exception:  # noqa: BLE001 - tags and nesting make PyYAML raise almost anything
+        for name, value in _YAML_PAIR.findall(text):
+            if _NAMES.search(name):
+                yield value.strip().strip("\"'")
+                # a list or a comment may go on behind it
+                yield re.split("[,}#]", value)[0].strip()
 
 
 def _in_yaml(content: object, name: str = "") -> Iterator[str]:

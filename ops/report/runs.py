@@ -141,7 +141,7 @@ def _ns(moment: datetime) -> int:
 def _parse_run(body: bytes, type_: str, subject: str, seq: int) -> _RunData:
     try:
         run = _decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         problem = str(error)
     else:
         if (run.type, run.subject, str(run.data.job_id)) == (type_, subject, subject):

@@ -1,6 +1,5 @@
 """Reads from the audit the stray servers that the resync worker found."""
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -10,6 +9,7 @@ from ops.report.outcome import unreadable
 from schemas.envelope import parse
 from schemas.errors import MalformedMessageError
 from schemas.fields import Fields
+from schemas.foreign_json import loads
 from schemas.notices import Notice, notice_from
 from workers.resync.drift import Drift
 from workers.store.tables import audit
@@ -77,8 +77,8 @@ def _strays_in(notice: Notice) -> Iterator[Stray]:
 
 def _object(server: str, text: str) -> Mapping[str, object]:
     try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
+        found = loads(text)
+    except ValueError:
         found = None
     if not isinstance(found, dict):
         raise MalformedMessageError(

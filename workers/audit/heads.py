@@ -18,6 +18,7 @@ from producers.disk import unusable
 from producers.settings import ConfigError
 from schemas.envelope import rfc3339
 from schemas.errors import MalformedMessageError
+from schemas.foreign_json import loads
 from workers.audit.log import last_record
 from workers.audit.signing import Signer
 from workers.process.files import append_line
@@ -51,9 +52,9 @@ def head_from(line: str) -> Head:
         MalformedMessageError: the line is not a head.
     """
     try:
-        raw = json.loads(line)
+        raw = loads(line)
         seq, hash_, time = raw["seq"], raw["hash"], raw["time"]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         problem = f"cannot be read ({error!r})"
         raise MalformedMessageError("head", problem, "pass a heads file") from None
     if type(seq) is not int or not isinstance(hash_, str) or not isinstance(time, str):

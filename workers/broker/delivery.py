@@ -9,6 +9,7 @@ from schemas import headers
 from schemas.envelope import Envelope, parse
 from schemas.errors import MalformedMessageError
 from schemas.events import Cause
+from schemas.foreign_json import loads
 from workers.broker.failure_headers import with_failure
 
 # All headers together must fit into one frame of 128 KiB, or the broker closes the connection.
@@ -98,7 +99,7 @@ def _errors(text: object) -> tuple[Mapping[str, Any], ...]:
     if not isinstance(text, str) or len(text) > _LONGEST_ERRORS:
         return ()
     try:
-        errors = json.loads(text)
-    except (ValueError, RecursionError):
+        errors = loads(text)
+    except ValueError:
         return ()
     return tuple(e for e in errors if isinstance(e, dict)) if isinstance(errors, list) else ()

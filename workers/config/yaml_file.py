@@ -27,7 +27,7 @@ def read_yaml(path: Path, shape: type[_Shape]) -> _Shape:
         ConfigError: naming file, field and remedy.
     """
     try:
-        content = _loaded(read_trusted(path, most=_MOST_BYTES))
+        content = loaded(read_trusted(path, most=_MOST_BYTES))
     except UntrustedFileError as error:
         raise ConfigError(str(error)) from None
     except OSError as error:
@@ -50,8 +50,8 @@ def unreadable(path: Path, error: OSError) -> ConfigError:
     return ConfigError(f"{path}: cannot be read: {error.strerror}; {remedy}")
 
 
-def _loaded(text: str) -> object:
-    """The content of a YAML document.
+def loaded(text: str) -> object:
+    """The content of a YAML document; almost any error of PyYAML if it has none.
 
     An alias repeats a node, and aliases of aliases repeat it without end: they are counted before
     anything is made of them.

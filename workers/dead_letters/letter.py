@@ -1,7 +1,6 @@
 """Reads a dead letter; its headers and its body are untrusted. Pure."""
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,6 +12,7 @@ from schemas.envelope import Envelope, parse
 from schemas.errors import MalformedMessageError
 from schemas.events import Cause
 from schemas.fields import Fields
+from schemas.foreign_json import loads
 from workers.broker.sender_check import CAUSE as NOT_ALLOWED
 from workers.broker.topology import (
     DEAD_LETTER_QUEUE,
@@ -182,8 +182,8 @@ def _time(value: object) -> int | None:
 
 def _failures(raw: Mapping[str, Any]) -> list[Failure]:
     try:
-        errors = json.loads(raw.get(headers.ERRORS, "[]"))
-    except (ValueError, TypeError, RecursionError):
+        errors = loads(raw.get(headers.ERRORS, "[]"))
+    except (ValueError, TypeError):
         return []
     if not isinstance(errors, list):
         return []

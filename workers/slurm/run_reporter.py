@@ -98,7 +98,7 @@ def recall(path: Path, nothing: T) -> T:
         return msgspec.json.decode(read_file(path), type=type(nothing))
     except FileNotFoundError:
         return nothing
-    except (msgspec.MsgspecError, ValueError, UnusualFileError) as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError, UnusualFileError) as error:
         remedy = "none: it is written again"
         structlog.get_logger().warning(
             "reported_runs_damaged", path=str(path), error=str(error), remedy=remedy

@@ -79,7 +79,7 @@ def parse_answer(body: bytes) -> Answer:
     """
     try:
         return msgspec.json.decode(body, type=TokenGrant | TokenReport | TokenRefusal)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         # the decoder's message could quote a token
         problem = "is not an answer of a token service"
         raise MalformedMessageError("body", problem, "run workers of the same version") from None
