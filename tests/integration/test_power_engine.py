@@ -89,6 +89,27 @@ def test_duplicates_make_one_call_and_say_one_thing(
     assert starts(power_cloud) == 1
 
 
+@pytest.mark.parametrize("late_acks", ["ignored", "refused"])
+def test_what_comes_again_on_the_same_connection_makes_one_call(
+    power_bench: PowerBench, power_cloud: SimCloud, late_acks: str
+) -> None:
+    """RabbitMQ 4.3 takes deliveries back at consumer_timeout, and ignores that they are acknowledged.
+
+    So does basic.recover, after which all versions refuse such an acknowledgement: the channel closes.
+    """
+    power_cloud.set(boot_seconds=2.0)
+    up, other = resume(), resume("main2")
+    power_bench.ask(up, other)
+    until(lambda: starts(power_cloud) == 2, 20, "the start calls")
+    power_bench.take_back(ignoring=late_acks == "ignored")
+    told = power_bench.endings(up, other)
+    assert {end.transition for end in told} == {COMPLETED}
+    power_bench.idle()
+    assert starts(power_cloud) == 2
+    for end in told:
+        assert len(set(power_bench.bodies(end.id))) == 1
+
+
 def test_a_delivery_after_the_end_says_the_same_again_and_does_nothing(
     power_bench: PowerBench, power_cloud: SimCloud
 ) -> None:

@@ -9,6 +9,7 @@ import threading
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
+from unittest.mock import patch
 
 from keystoneauth1.identity import v3
 from prometheus_client import CollectorRegistry
@@ -37,7 +38,7 @@ from workers.store.power_store import PowerStore
 from workers.store.slurm_view import SnapshotReader
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     import sqlalchemy as sa
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from schemas.events import Transition
     from tests.testbed.simcloud.handle import SimCloud
     from workers.broker.delivery import Delivery
+    from workers.broker.session import BrokerSession
 
 TIERS = dict.fromkeys(topology.RETRY_TIERS, 0.3)
 NODES = [f"main{number}" for number in range(1, 10)]
@@ -90,6 +92,7 @@ class PowerBench:
         self.settings = self.site.settings
         self._parameters = connection_parameters(self.settings.broker, "test bench")
         self._events: list[bytes] = []
+        self._received: list[Delivery] = []
         self._stack = ExitStack()
         self._stop = threading.Event()
         self._error: BaseException | None = None
@@ -116,10 +119,10 @@ class PowerBench:
             stale_after=self.settings.stale_after,
         )
         self._listen()
-        link = Link(
+        self._link = link = Link(
             self._parameters,
             dict.fromkeys((topology.RESUME_QUEUE, topology.SUSPEND_QUEUE), 100),
-            on_delivery=lambda delivery: self.engine.deliver(delivery),  # noqa: PLW0108 - created below
+            on_delivery=self._deliver,
             on_up=lambda connection: self.engine.connected(connection),  # noqa: PLW0108
         )
         self.engine = Engine(
@@ -135,6 +138,10 @@ class PowerBench:
         link.start()
         assert link.wait_up(20)
         self._turning.start()
+
+    def _deliver(self, delivery: Delivery) -> None:
+        self._received.append(delivery)
+        self.engine.deliver(delivery)
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
@@ -244,6 +251,32 @@ class PowerBench:
             timeout,
             "the engine to be idle",
         )
+
+    def take_back(self, *, ignoring: bool) -> None:
+        """Let the broker deliver again, on the same connection, all that is not acknowledged.
+
+        Args:
+            ignoring: whether acknowledgements of the earlier deliveries get no further than the link.
+        """
+        done = threading.Event()
+        known = {(d.connection, d.tag) for d in self._received}
+
+        def recover(session: BrokerSession) -> None:
+            if ignoring:
+                ack = session.ack
+
+                def later(deliveries: Sequence[Delivery]) -> None:
+                    ack([d for d in deliveries if (d.connection, d.tag) not in known])
+
+                patch.object(session, "ack", later).start()
+            session._channel.basic_recover(requeue=True)
+            done.set()
+
+        count = len(self._received)
+        self._link._call(recover)
+        until(done.is_set, 10, "the link's thread")
+        until(lambda: len(self._received) > count, 10, "a delivery to come again")
+        assert all(one.redelivered for one in self._received[count:])
 
     def alive(self) -> None:
         """Raise the error of the engine, if it has failed."""
