@@ -23,13 +23,15 @@ class TimeoutReader(Generic[T]):
         self._name = name
         self._read = read
         self._answer: Future[T] | None = None
+        self._failure: BaseException | None = None
 
     def read(self) -> T:
         """Read the source, or return the result of an earlier call that timed out.
 
         Raises:
             ReadTimeoutError: the source has not answered, to this call or to an earlier one.
-            Exception: the error that reading raised.
+            Exception: the error that reading raised, also until the next one has ended: what takes
+                seconds to find out is said all the time.
         """
         answer, timeout = self._answer, _LATER_TIMEOUT
         if answer is None:
@@ -40,8 +42,10 @@ class TimeoutReader(Generic[T]):
                 target=self._run, args=(answer,), name=f"read-{self._name}", daemon=True
             ).start()
         if not wait([answer], timeout).done:
+            if self._failure is not None:
+                raise self._failure.with_traceback(None)
             raise ReadTimeoutError(f"the {self._name} does not answer")
-        self._answer = None
+        self._answer, self._failure = None, answer.exception()
         return answer.result()
 
     @property

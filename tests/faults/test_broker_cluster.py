@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import re
 import subprocess
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from ops.cli.session import Session
+from ops.console.reader import SiteReader
 from producers.amqp import ConnectionParameters
 from producers.broker_settings import BrokerSettings
 from tests.testbed.broker_cluster import BrokerCluster
@@ -215,5 +217,8 @@ def test_minority_that_goes_on_has_no_quorum_and_says_so(run_dir: Path) -> None:
             assert done.code == 3, (words, done)
             assert "quorum" in done.out + done.err, (words, done)
             assert "is full" not in done.err
+        with closing(SiteReader(Session(site.config))) as console:
+            until(lambda: "it has no quorum" in str(console.read().problems), 30, "the console")
+            assert console.read().queues is None
         cluster.start()
         assert "quota" in site.lamplighter("dead-letters", "list").out

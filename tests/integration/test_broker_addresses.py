@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import socket
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
+from ops.cli.session import Session
+from ops.console.reader import SiteReader
 from producers.amqp import ConnectionParameters, connection_parameters
 from producers.broker_settings import BrokerSettings
 from producers.message import Message
@@ -158,7 +160,7 @@ def test_refused_message_is_accepted_by_a_later_channel_without_a_new_connection
         channel.queue_delete("small")
 
 
-def test_alarm_and_missing_workers_are_said_by_status(
+def test_alarm_and_missing_workers_are_said_by_status_and_console(
     run_dir: Path, private_broker: PrivateBroker
 ) -> None:
     url = private_broker.amqp_url(private_broker.create_vhost())
@@ -170,3 +172,7 @@ def test_alarm_and_missing_workers_are_said_by_status(
     done = site.lamplighter("status")
     assert done.code == 3, done
     assert "the broker accepts no messages" in done.err
+    with closing(SiteReader(Session(site.config))) as console:
+        until(lambda: "the broker accepts no messages" in str(console.read().problems), 30, "it")
+        for _ in range(3):  # while it looks again, too
+            assert "the broker accepts no messages" in str(console.read().problems)

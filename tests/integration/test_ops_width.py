@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from tests.testbed.broker import Broker
 
 NS = 10**9
+REQUEST = "the failed request"  # replaced by its id
 NODE = "compute-node-with-a-very-long-name-of-fifty-six-letters-001"
 ODD = f"\u202e\x1b[31m{'x' * 300}</td> {'words and words ' * 30}\N{CJK UNIFIED IDEOGRAPH-4E00}" * 2
 CLOUD = f"""
@@ -44,31 +45,32 @@ LISTINGS = (
     *(("nodes", "list"), ("nodes", "show", NODE), ("image", "list"), ("drift",), ("status",)),
     *(("config",), ("clock", "show"), ("topology", "show"), ("topology", "check")),
     *(("audit", "list"), ("audit", "tail"), ("audit", "why", "815"), ("audit", "failures")),
+    *(("audit", "show", REQUEST), ("tokens", "status")),
     *(("audit", "slowest"), ("report",), ("doctor",)),
     *(("dead-letters", "list"), ("dead-letters", "list", "--by", "letter")),
 )
 
 
 @pytest.fixture(scope="module")
-def site(session_dir: Path, broker: Broker) -> Iterator[Installation]:
+def made(session_dir: Path, broker: Broker) -> Iterator[tuple[Installation, str]]:
     vhost = broker.create_vhost()
     folder = session_dir / "width"
     folder.mkdir()
     site = Installation(folder, broker.amqp_url(vhost), more=CLOUD)
     site.prepare()
-    made, now = ConsoleSite(site, ""), time.time_ns()
-    made.set_nodes({NODE: ("up", "ERROR"), "node1": ("ready", "SHUTOFF")})
-    made.hold(NODE, ODD)
+    filled, now = ConsoleSite(site, ""), time.time_ns()
+    filled.set_nodes({NODE: ("up", "ERROR"), "node1": ("ready", "SHUTOFF")})
+    filled.hold(NODE, ODD)
     down = "DOWN+CLOUD+POWERED_DOWN+NOT_RESPONDING+POWERING_UP"
     nodes = (SlurmNode(NODE, down, ODD), SlurmNode("stranger", "IDLE+DRAIN", ODD))
     cooling = NodeMemory(NODE, 1, 1, Due.RETURN, now + 3600 * NS, "quota", ODD)
-    made.out_of_service([cooling], Snapshot("test", now, CORRELATION, "controller", nodes))
-    made.drift([DriftMemory(NODE, Drift.LEFT_DOWN, now - 700 * NS)])
+    filled.out_of_service([cooling], Snapshot("test", now, CORRELATION, "controller", nodes))
+    filled.drift([DriftMemory(NODE, Drift.LEFT_DOWN, now - 700 * NS)])
     lost = [
         replace(one, jobs=(WaitingJob(815),))
         for one in failed(NODE, now - 300 * NS, cause="quota", message=ODD)
     ]
-    made.record(
+    filled.record(
         [*lost, *resumed(NODE, now - 250 * NS, jobs=(815,)), *ran(NODE, 815, now - 300 * NS)]
     )
     letters = [
@@ -79,16 +81,17 @@ def site(session_dir: Path, broker: Broker) -> Iterator[Installation]:
         for name in (NODE, *(f"node{n}" for n in range(1, 20)))
     ]
     site.publish(letters)
-    yield site
+    yield site, lost[0].request_id
     broker.delete_vhost(vhost)
 
 
 @pytest.mark.parametrize("words", LISTINGS, ids=" ".join)
 def test_every_listing_fits_80_columns_and_holds_no_control_character(
-    site: Installation, words: tuple[str, ...]
+    made: tuple[Installation, str], words: tuple[str, ...]
 ) -> None:
+    site, request = made
     done = subprocess.run(
-        site.argv(*words),
+        site.argv(*(request if word == REQUEST else word for word in words)),
         env={**MINIMAL_ENVIRONMENT, "COLUMNS": "80"},
         capture_output=True,
         text=True,
@@ -103,6 +106,6 @@ def test_every_listing_fits_80_columns_and_holds_no_control_character(
     assert done.stdout.replace("\n", "").isprintable()
 
 
-def test_a_pipe_gets_whole_lines(site: Installation) -> None:
-    listed = site.lamplighter("dead-letters", "list", "--by", "letter").out
+def test_a_pipe_gets_whole_lines(made: tuple[Installation, str]) -> None:
+    listed = made[0].lamplighter("dead-letters", "list", "--by", "letter").out
     assert any(len(line) > 80 for line in listed.splitlines())

@@ -43,6 +43,7 @@ from tests.testbed.waiting import until
 from workers.audit.queries import Entry
 from workers.broker.depths import QueueDepth
 from workers.config.tables import ConsoleSettings
+from workers.resync.slurm_conf import ConfDifference
 from workers.store.heartbeats import Heartbeat
 from workers.store.overview import NodePower
 from workers.store.power_state import PowerState
@@ -117,6 +118,11 @@ def test_alerts_are_ordered_by_severity() -> None:
         "1 node failed: n1; see lamplighter nodes show NODE",
     ]
     assert alerts(view)[3].page == "/dead-letters"
+
+
+def test_what_slurm_conf_has_otherwise_is_an_alert() -> None:
+    odd = ConfDifference(wrong=True, words="ResumeTimeout is shorter", remedy="set it to 600")
+    assert [alert.words for alert in alerts(SiteView(MOMENT, slurm_conf=(odd,)))] == [odd.text]
 
 
 def test_calls_that_wait_for_long_are_an_alert_and_a_moment_is_none() -> None:
@@ -225,10 +231,33 @@ def test_hanging_source_is_read_once_and_its_late_answer_is_used() -> None:
     assert slow.read() == 2, "the next call reads again"
 
 
+@pytest.mark.slow
+def test_what_a_source_said_last_is_said_until_it_has_answered_again() -> None:
+    """An alarm of the broker takes seconds to find out: meanwhile, it is not silence."""
+    go = threading.Event()
+    reads: list[int] = []
+
+    def read() -> int:
+        reads.append(1)
+        if len(reads) > 1:
+            go.wait(20)
+        if len(reads) < 3:
+            raise ValueError("an alarm")
+        return 1
+
+    slow = TimeoutReader("broker", read)
+    for _ in range(3):
+        with pytest.raises(ValueError, match="an alarm"):
+            slow.read()
+    assert len(reads) == 2
+    go.set()
+    until(lambda: answers_one(slow), 10, "the answer")
+
+
 def answers_one(slow: TimeoutReader[int]) -> bool:
     try:
         return slow.read() == 1
-    except ReadTimeoutError:
+    except (ReadTimeoutError, ValueError):
         return False
 
 
