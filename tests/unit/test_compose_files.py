@@ -129,3 +129,17 @@ def test_every_configuration_that_a_service_names_is_a_file() -> None:
     assert named <= files.keys()
     paths = {re.sub(r"^\$\{\w+:-(.*)\}$", r"\1", files[name]["file"]) for name in named}
     assert [path for path in sorted(paths) if not (ROOT / path).is_file()] == []
+
+
+def test_a_hung_broker_costs_the_same_in_the_docs_in_containers_and_in_the_tests() -> None:
+    """The measured times hold for one value."""
+    files = (
+        "docs/broker-cluster.md",
+        "deploy/compose/cluster.yaml",
+        "tests/testbed/rabbitmq_node.py",
+    )
+    found = {
+        name: re.findall(r"-kernel net_setuptime (\d+)", (ROOT / name).read_text())
+        for name in files
+    }
+    assert all(values == ["1"] for values in found.values()), found
