@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -545,6 +546,15 @@ def test_each_vendor_profile_gives_a_cloud_or_an_error(folder: Path, name: str) 
         ({"insecure": 1}, "got `int` - at `$.insecure`"),
         ({"auth": {**AUTH, "password": 12}}, "at `$.auth.password`; quote it"),
         ({"auth": {**AUTH, "project_id": 12}}, "at `$.auth.project_id`; quote it"),
+        ({"auth": {**AUTH, "password": date(2026, 1, 1)}}, "at `$.auth.password`; quote it"),
+        ({"auth": {**AUTH, "user_domain_name": False}}, "`$.auth.user_domain_name`; quote it"),
+        ({"auth": {**AUTH, "user_domain_id": 12}}, "`$.auth.user_domain_id`; quote it"),
+        ({"auth": {**AUTH, "project_domain_name": {}}}, "got `object` - at `$.auth.project_domain"),
+        ({"cacert": "\ud800"}, "is not valid YAML (line "),
+        (
+            {"auth": {"auth_url": "https://k", "application_credential_id": "i"}},
+            "auth.username: is missing; for an application credential, write auth_type",
+        ),
         ({"regions": [{"values": {}}]}, "missing required field `name` - at `$.regions[0]`"),
         ({"regions": [{"name": "r", "values": {"interface": []}}]}, "at `$.interface`"),
         ({"region_name": "{auth[nothing]}"}, "clouds.a: openstacksdk does not accept this entry"),

@@ -23,10 +23,7 @@ _KINDS: Mapping[object, Kind] = {
 }
 _INTERFACES = {None, "public", "internal", "admin"}
 # openstacksdk reads each as a user's and a project's domain or name.
-_DOMAINS = (
-    *("user_domain_id", "user_domain_name", "project_domain_id", "project_domain_name"),
-    *("domain_id", "domain_name", "tenant_id", "tenant_name", "passcode", "token"),
-)
+_DOMAINS = ("domain_id", "domain_name", "tenant_id", "tenant_name", "passcode", "token")
 _UNSUPPORTED = ("cert", "trust_id", "system_scope")
 
 
@@ -65,6 +62,10 @@ class _Auth(msgspec.Struct, frozen=True):
     application_credential_id: str | None = None
     application_credential_name: str | None = None
     application_credential_secret: str | None = None
+    user_domain_id: str | None = None
+    user_domain_name: str | None = None
+    project_domain_id: str | None = None
+    project_domain_name: str | None = None
 
 
 class _Region(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -207,7 +208,9 @@ def _require_complete(entry: EntryRef, kind: Kind, login: Mapping[str, Any]) -> 
     default = "; often it is Default"
     require("auth_url")
     if kind == "password":
-        require("username", "user_id")
+        own = login.get("application_credential_id") or login.get("application_credential_name")
+        by_credential = "; for an application credential, write auth_type: v3applicationcredential"
+        require("username", "user_id", hint=by_credential if own else "")
         require("project_id", "project_name")
         if not login.get("project_id"):
             require("project_domain_name", "project_domain_id", hint=default)
