@@ -246,8 +246,14 @@ def test_a_pipe_in_place_of_a_site_file_blocks_nothing(folder: Path) -> None:
         ("a: &a [x]\nb: &b [*a, *a, *a, *a, *a, *a, *a, *a]\n" + BOMB, "is not valid YAML"),
         ("- &a [*a]", "is not valid YAML"),
         ("[" * 5000, "is not valid YAML"),
-        (SITE.replace("99688cbc0ae54f8e9e22b0b5bd40ee6e", "''"), "project_id"),
-        (SITE.replace("99688cbc0ae54f8e9e22b0b5bd40ee6e", "' '"), "project_id"),
+        (
+            SITE.replace("99688cbc0ae54f8e9e22b0b5bd40ee6e", "''"),
+            "project_id`; it is empty, or has a space",
+        ),
+        (
+            SITE.replace("99688cbc0ae54f8e9e22b0b5bd40ee6e", "' '"),
+            "project_id`; it is empty, or has a space",
+        ),
         ("# " + "x" * 2**18, "is larger than 262144 bytes"),
         (SITE.replace("vo.example.eu", "third"), "has no VO 'vo.example.eu'; it has third, other"),
         ("[1, 2]", "Expected `object`, got `array`"),

@@ -94,4 +94,6 @@ def shaped(content: object, place: str, shape: type[_Shape]) -> _Shape:
         hint = "; quote it" if _UNQUOTED.search(str(error)) else ""
         if "got `null`" in str(error):
             hint = "; it is empty: write what belongs there"
+        if "matching regex" in str(error):
+            hint = "; it is empty, or has a space"
         raise ConfigError(f"{place}: {error}{hint}") from None
