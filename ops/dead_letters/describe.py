@@ -125,7 +125,7 @@ def _obstacle(command: PowerCommand, context: LetterContext) -> str | None:
         )
     if context.ahead > 0:
         return (
-            f"fails again: its stamp is {duration(context.ahead)} too far ahead of time. Correct the clock of "
+            f"waits or fails again: its stamp is {duration(context.ahead)} too far ahead of time. Correct the clock of "
             f"{command.origin}, run lamplighter clock reset, then replay with --restamp"
         )
     if context.store is not None and context.store.held is not None:

@@ -49,11 +49,15 @@ def from_slurm(asked: PowerCommand, seconds: float = 60.0) -> PowerCommand:
     return replace(asked, expiry=asked.generation + int(seconds * NS))
 
 
-def shows(bench: PowerBench, **states: str) -> None:
-    """Slurm's newest snapshot shows these nodes so, and all others as powered down."""
+def shows(bench: PowerBench, *, ahead: float = 0.0, **states: str) -> None:
+    """Slurm's newest snapshot shows these nodes so, and all others as powered down.
+
+    `ahead`: seconds by which the hooks' clock is ahead.
+    """
     nodes = tuple(SlurmNode(n, states.get(n, "IDLE+CLOUD+POWERED_DOWN")) for n in NODES)
     with bench.store.begin() as connection:
-        taken = Snapshot(CLUSTER, time.time_ns(), CORRELATION, "host", nodes)
+        generation = time.time_ns() + int(ahead * NS)
+        taken = Snapshot(CLUSTER, generation, CORRELATION, "host", nodes)
         assert snapshots.keep_snapshot(connection, taken)
 
 
@@ -215,12 +219,59 @@ def test_a_wall_clock_that_steps_back_neither_deafens_nor_ages_anything(
     first = resume()
     bench.ask(first)
     assert bench.ending(first).transition is COMPLETED
-    real = time.time
-    monkeypatch.setattr(time, "time", lambda: real() - 3600)
     second = resume("main2", after=1)
+    real, real_ns = time.time, time.time_ns
+    monkeypatch.setattr(time, "time", lambda: real() - 3600)
+    monkeypatch.setattr(time, "time_ns", lambda: real_ns() - 3600 * NS)
     bench.ask(second)
     assert bench.ending(second).transition is COMPLETED
     assert starts(power_cloud) == 2
+
+
+# -- a clock that is ahead
+
+
+def test_a_hooks_clock_that_is_an_hour_ahead_shuts_out_no_node(
+    open_power_bench: Callable[..., PowerBench],
+    power_cloud: SimCloud,
+) -> None:
+    """One call at a wrong time: its file keeps that, and all later calls and snapshots are above it."""
+    bench = open_power_bench(resync="enabled = true")
+    first, other = from_slurm(resume(after=3600)), from_slurm(resume("main2", after=3600))
+    bench.ask(first, other)
+    for one in (first, other):
+        bench.saw(one, PARKED)
+    until(lambda: "from the future" in bench.engine.state, 20, "the worker's state")
+    until(bench.notices, 20, "the alarm")
+    [alarm] = bench.notices()
+    assert (alarm.name, alarm.subject) == ("alarm.request_refused", CLUSTER)
+    assert starts(power_cloud) == 0
+    shows(bench, ahead=3600.5, main1="IDLE+CLOUD+POWERING_UP", main2="IDLE+CLOUD+POWERING_UP")
+    assert {one.transition for one in bench.endings(first, other)} == {COMPLETED}
+    power_cloud.set_power("main3", on=True)
+    later = from_slurm(suspend("main3", after=3601))
+    bench.ask(later)
+    shows(bench, ahead=3602)
+    assert bench.ending(later).transition is COMPLETED
+    assert power_cloud.servers()["main3"].status == "SHUTOFF"
+    assert len(bench.notices()) == 1
+
+
+def test_a_request_from_another_clock_that_is_ahead_waits_and_shuts_nothing_out(
+    open_power_bench: Callable[..., PowerBench],
+    power_cloud: SimCloud,
+) -> None:
+    """As from a second controller with a folder of its own: the snapshots show the clock that counts."""
+    bench = open_power_bench(resync="enabled = true")
+    shows(bench, main1="IDLE+CLOUD+POWERING_UP")
+    ahead = from_slurm(suspend(after=3600))
+    bench.ask(ahead)
+    bench.saw(ahead, PARKED)
+    up = from_slurm(resume())
+    bench.ask(up)
+    assert bench.ending(up).transition is COMPLETED
+    assert power_cloud.servers()["main1"].status == "ACTIVE"
+    assert FAILED not in bench.transitions(ahead)
 
 
 # -- boots that slurmctld waits for

@@ -15,6 +15,7 @@ from tests.testbed.installation import CLUSTER
 from tests.testbed.messages import CORRELATION, command
 from workers.store import generations, group_images, requests, snapshots, tables
 from workers.store.database import open_store
+from workers.store.generations import ClockLimit
 from workers.store.group_images import GroupImage
 from workers.store.lease_owner import Lease, Owner
 from workers.store.nodes import NodeTable
@@ -121,9 +122,31 @@ def test_what_was_stamped_before_a_reset_is_refused_until_that_time_has_come(
 ) -> None:
     now = time.time_ns()
     with store.begin() as connection:
-        assert generations.clock_ahead(connection, CLUSTER, 300.0, now) == 300.0
+        usual = ClockLimit(now + 300 * 10**9)
+        assert generations.clock_limit(connection, CLUSTER, 300.0, now) == usual
         for until in (now + HOUR, now + 2 * HOUR):
             generations.refuse_stamped_before(connection, CLUSTER, now, until)
-        assert generations.clock_ahead(connection, CLUSTER, 300.0, now) == 5.0
-        assert generations.clock_ahead(connection, CLUSTER, 300.0, now + 2 * HOUR) == 300.0
-        assert generations.clock_ahead(connection, "other", 300.0, now) == 300.0
+        refused = ClockLimit(now + 5 * 10**9, is_after_reset=True)
+        assert generations.clock_limit(connection, CLUSTER, 300.0, now) == refused
+        later = generations.clock_limit(connection, CLUSTER, 300.0, now + 2 * HOUR)
+        assert later == ClockLimit(now + 2 * HOUR + 300 * 10**9)
+        assert generations.clock_limit(connection, "other", 300.0, now) == usual
+
+
+@pytest.mark.parametrize("shown_by", ["a snapshot", "a node's row"])
+def test_the_store_shows_how_far_the_hooks_clock_has_come(store: sa.Engine, shown_by: str) -> None:
+    """Its file keeps a time that was too late; what is stamped next is above that, not above the time."""
+    now = time.time_ns()
+    ahead = now + HOUR
+    with store.begin() as connection:
+        if shown_by == "a snapshot":
+            nodes = (SlurmNode("node1", "IDLE"),)
+            snapshots.keep_snapshot(
+                connection, Snapshot(CLUSTER, ahead, CORRELATION, "host", nodes)
+            )
+        else:
+            with closing(Owner(store.url)) as owner:
+                accept(connection, owner, command("node1", generation=ahead))
+        limit = generations.clock_limit(connection, CLUSTER, 300.0, now)
+        assert limit == ClockLimit(ahead + 300 * 10**9)
+        assert generations.clock_limit(connection, "other", 300.0, now).until < ahead

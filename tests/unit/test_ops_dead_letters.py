@@ -126,7 +126,7 @@ IN_USE = NodeState("node1", "ALLOCATED", frozenset({"CLOUD"}))
         (
             UP,
             LetterContext(ahead=90 * 10**9, store=stored("up", MOMENT)),
-            "fails again: its stamp is 1 min 30 s too far ahead of time. Correct the clock of contro",
+            "waits or fails again: its stamp is 1 min 30 s too far ahead of time. Correct the clock of contro",
         ),
         (UP, LetterContext(ahead=-1), "node1 will be brought up"),
         (

@@ -29,6 +29,7 @@ from workers.resync.worker import ResyncWorker
 from workers.slurm.node_memory import Due, NodeMemory, remember
 from workers.store import snapshots, tables
 from workers.store.database import open_store
+from workers.store.generations import refuse_stamped_before
 from workers.store.snapshots import StoredListing
 
 if TYPE_CHECKING:
@@ -154,17 +155,34 @@ def test_lost_part_costs_one_snapshot(bench: Bench) -> None:
     "body",
     [
         b"not JSON",
-        next(messages(view(time.time_ns() + 86_400 * NS))).body,
         next(messages(view(time.time_ns() - 3600 * NS))).body,
         next(messages(replace(view(), cluster="other"))).body,
     ],
 )
-def test_unreadable_or_implausible_snapshot_is_ignored(bench: Bench, body: bytes) -> None:
+def test_a_snapshot_that_is_unreadable_late_or_of_another_cluster_is_ignored(
+    bench: Bench, body: bytes
+) -> None:
     bench.deliveries.put(delivery(body))
     bench.resync.turn()
     assert len(bench.link.acked) == 1
     with bench.run.store.begin() as connection:
         assert snapshots.snapshot_age(connection, CLUSTER) is None
+
+
+@pytest.mark.parametrize("reset", [False, True])
+def test_a_snapshot_from_the_future_shows_where_the_hooks_clock_is_unless_that_was_reset(
+    bench: Bench,
+    reset: bool,  # noqa: FBT001
+) -> None:
+    now = time.time_ns()
+    ahead = view(now + 86_400 * NS)
+    if reset:
+        with bench.run.store.begin() as connection:
+            refuse_stamped_before(connection, CLUSTER, now, ahead.generation)
+    bench.receive(*messages(ahead))
+    with bench.run.store.begin() as connection:
+        known = snapshots.snapshot_age(connection, CLUSTER)
+    assert (known.generation if known else None) == (None if reset else ahead.generation)
 
 
 @pytest.mark.slow

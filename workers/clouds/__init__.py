@@ -14,6 +14,7 @@ nova_requests: the HTTP request behind each action.
 quota: what a project may still make.
 servers: a cloud's servers, folded from listings; a node's server and address.
 session: sends requests to the cloud; every error becomes ours.
+snapshot_listings: lists each cloud for each snapshot; deletes stray servers.
 strays: servers with our tags that belong to no node.
 template_check: whether a cloud has what a template names and Nova alone looks up.
 """

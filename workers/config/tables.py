@@ -121,7 +121,7 @@ class PowerSettings(Table, frozen=True):
         lease: how long a worker owns a node without renewal.
         hold: a delivery held longer than this is parked (RabbitMQ closes consumers after 30 min).
         attempts: failed attempts before a request becomes a dead letter.
-        clock_ahead: a generation further in the future than this is refused.
+        clock_ahead: a generation further ahead of the time and of the hooks' clock than this waits.
         keep_outcomes: how long the store keeps the outcomes of ended rounds, at least; an outcome that
             the audit log does not hold is kept until it does.
     """

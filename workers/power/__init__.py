@@ -15,7 +15,6 @@ cloud_events: takes in what clouds answer.
 state: what a turn works on; which nodes and which listings are due.
 messages: what the worker publishes, and how each request ends. Pure.
 publisher: answers requests; what must be confirmed before a delivery is acknowledged.
-snapshot_listings: lists each cloud for each snapshot.
 metrics: for Prometheus.
 
 The decision table is workers.clouds.decide, which knows Nova; the rows of nodes and requests are read and

@@ -17,11 +17,13 @@ from schemas.events import Cause, Transition
 from schemas.snapshot import Power
 from workers.broker.topology import RETRY_TIERS
 from workers.power.intake import Pending
+from workers.store.generations import ClockLimit
 from workers.store.nodes import DesiredRow
 from workers.store.slurm_view import WANTED, SlurmView
 
 UNCONFIRMED = "unconfirmed"
 DISAGREES = "slurm_disagrees"
+IMPLAUSIBLE = "implausible_generation"
 FIRST_TIER, LATER_TIER = list(RETRY_TIERS)[:2]
 # So many times in the first tier, then in the next: about a minute of the first.
 _SOON = 12
@@ -57,7 +59,7 @@ def admit(
     request: Pending,
     nodes: Mapping[str, str],
     slurm: SlurmView | None,
-    clock_ahead: float,
+    clock: ClockLimit,
     now: int,
 ) -> Admission:
     """The admission of a request.
@@ -66,18 +68,15 @@ def admit(
         request: the request.
         nodes: each configured node's group.
         slurm: what Slurm's newest snapshot says; None where snapshots do not count.
-        clock_ahead: seconds that a generation may lie in the future.
+        clock: up to where generations are plausible.
         now: ns since the epoch.
     """
     command = request.command
-    ahead = (command.generation - now) / 1e9
-    if ahead > clock_ahead:
-        cause = Cause(
-            "implausible_generation",
-            f"generation {command.generation} lies {ahead:.0f} s ahead; correct the clock of "
-            f"{command.origin}, then run: lamplighter clock reset",
-        )
-        return End(Transition.FAILED, cause, alarm=True)
+    if command.generation > clock.until:
+        cause = ahead_of_time(command, now)
+        if slurm is None or clock.is_after_reset:
+            return End(Transition.FAILED, cause, alarm=clock.is_after_reset)
+        return Park(cause, _tier(request))
     if command.node not in nodes:
         cause = Cause(
             "unknown_node",
@@ -88,8 +87,21 @@ def admit(
         return TAKE
     verdict = judge(request, slurm, now)
     if isinstance(verdict, Waits):
-        return Park(verdict.cause, FIRST_TIER if request.history.parked < _SOON else LATER_TIER)
+        return Park(verdict.cause, _tier(request))
     return verdict
+
+
+def _tier(request: Pending) -> str:
+    return FIRST_TIER if request.history.parked < _SOON else LATER_TIER
+
+
+def ahead_of_time(command: PowerCommand, now: int) -> Cause:
+    """That its generation lies in the future, and the remedy."""
+    return Cause(
+        IMPLAUSIBLE,
+        f"generation {command.generation} lies {(command.generation - now) / 1e9:.0f} s ahead; "
+        f"correct the clock of {command.origin}, then run: lamplighter clock reset",
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from schemas.events import Cause
 from workers.broker.delivery import Delivery
 from workers.broker.link import Link
 from workers.clouds.driver import Answered, CloudDriver, CloudEvent, Listed
+from workers.clouds.snapshot_listings import SnapshotListings
 from workers.config.settings import Settings
 from workers.power.admit import FIRST_TIER, LATER_TIER
 from workers.power.carry_out import StepTaker
@@ -27,7 +28,6 @@ from workers.power.metrics import PowerMetrics
 from workers.power.node import moved
 from workers.power.publisher import Outbox, Publisher
 from workers.power.reception import HELD_ELSEWHERE, Reception, on_hold
-from workers.power.snapshot_listings import SnapshotListings
 from workers.power.state import EngineState
 from workers.store.database import STORE_ERRORS, store_problem
 from workers.store.heartbeats import problem, store_away
@@ -38,6 +38,8 @@ from workers.store.slurm_view import SnapshotReader
 _IDLE = 0.5
 _STORE_RETRY = 1.0
 _SECOND = 1.0
+# Seconds; a request from the future that waits comes again sooner.
+_AHEAD_SHOWN = 60.0
 # Seconds in which what calls have done is gathered for one commit; outcomes do not wait.
 _GATHER = 0.05
 HELD_LONG = Cause("held_long", "still pending; rests so that the broker keeps its delivery")
@@ -106,8 +108,11 @@ class Engine:
             pending = f"DRY RUN of {', '.join(dry)}: nothing is done; {pending}"
         if self._snapshots.silent:
             pending += "; suspends wait for a snapshot of Slurm"
-        away = [f"{c.name}: {trouble}" for c in self._clouds.values() if (trouble := c.trouble)]
-        return problem(f"{pending}; away: {', '.join(away)}") if away else pending
+        if ahead := time.monotonic() - self._reception.ahead_at < _AHEAD_SHOWN:
+            pending += "; requests come from the future: see lamplighter clock show"
+        if away := [f"{c.name}: {why}" for c in self._clouds.values() if (why := c.trouble)]:
+            pending += f"; away: {', '.join(away)}"
+        return problem(pending) if away or ahead else pending
 
     def turn(self) -> None:
         """One turn; waits at most _IDLE seconds for something to happen."""

@@ -15,12 +15,14 @@ from workers.broker.delivery import Delivery, DeliveryHistory
 from workers.broker.failure_headers import final_cause
 from workers.broker.outgoing import event
 from workers.clouds.servers import node_address
+from workers.power.admit import IMPLAUSIBLE
 from workers.power.intake import Pending
 from workers.power.node import PendingNode
 from workers.power.steps import Finish
 from workers.store.group_images import GroupImage
 from workers.store.power_store import NodeEnd
 
+_HOUR = 3600 * 10**9
 _BY_ATTEMPT = list(topology.RETRY_TIERS)
 
 
@@ -78,16 +80,22 @@ def dead_letter(delivery: Delivery, history: DeliveryHistory, cause: Cause, now:
 
 
 def refused(pending: Pending, cause: Cause, now: int) -> Notice:
-    """The alarm about a request that cannot even be tried: the installation is set up wrong."""
+    """The alarm about a request that cannot even be tried: the installation is set up wrong.
+
+    About a clock that is ahead, it is the same one for an hour: that concerns every request.
+    """
     command = pending.command
+    is_ahead = cause.error == IMPLAUSIBLE
     return Notice(
         name="alarm.request_refused",
         cluster=command.cluster,
-        subject=command.node,
-        key=f"{pending.id}/{pending.history.round}",
+        subject=command.cluster if is_ahead else command.node,
+        key=str(now // _HOUR) if is_ahead else f"{pending.id}/{pending.history.round}",
         time=now,
         message=cause.message,
-        remedy="remove the cause, then replay the dead letter",
+        remedy="see lamplighter clock show"
+        if is_ahead
+        else "remove the cause, then replay the dead letter",
         details={"error": cause.error, "origin": command.origin},
         correlation_id=command.correlation_id,
     )

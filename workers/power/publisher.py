@@ -1,6 +1,7 @@
 """What the power worker answers: published, and acknowledged once the broker has confirmed it."""
 
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -116,6 +117,8 @@ class Publisher:
     cluster: str
     metrics: PowerMetrics
     _log: FilteringBoundLogger = field(default_factory=structlog.get_logger)
+    # the last ones: each would be one record for each request that waits
+    _alarms: deque[str] = field(default_factory=lambda: deque(maxlen=100))
 
     def accepted(self, request: Pending, now: int) -> None:
         """Report the acceptance, once a round: what comes back from a tier was accepted before."""
@@ -171,8 +174,11 @@ class Publisher:
         self.outbox.finish(request.delivery, sent)
 
     def refused(self, request: Pending, cause: Cause, now: int) -> None:
-        """Raise the alarm about a request that cannot even be tried."""
-        self.outbox.tell(outgoing.event(messages.refused(request, cause, now)))
+        """Raise the alarm about a request that cannot even be tried; the same alarm only once."""
+        alarm = messages.refused(request, cause, now)
+        if alarm.id not in self._alarms:
+            self._alarms.append(alarm.id)
+            self.outbox.tell(outgoing.event(alarm))
 
     def rejected(self, delivery: Delivery, error: MalformedMessageError) -> None:
         """Dead-letter a message that cannot be read."""

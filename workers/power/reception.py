@@ -4,6 +4,8 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import inf
+from operator import attrgetter
 
 from schemas.errors import MalformedMessageError
 from schemas.events import Cause, Transition
@@ -11,12 +13,22 @@ from workers.broker import topology
 from workers.broker.delivery import Delivery
 from workers.config.settings import Settings
 from workers.power import intake, messages
-from workers.power.admit import FIRST_TIER, LATER_TIER, TAKE, Admission, End, Park, admit
+from workers.power.admit import (
+    FIRST_TIER,
+    IMPLAUSIBLE,
+    LATER_TIER,
+    TAKE,
+    Admission,
+    End,
+    Park,
+    admit,
+    ahead_of_time,
+)
 from workers.power.intake import Pending
 from workers.power.node import PendingNode, joined
 from workers.power.publisher import Publisher
 from workers.power.state import EngineState
-from workers.store.generations import CLOCKS_DIFFER
+from workers.store.generations import CLOCKS_DIFFER, ClockLimit
 from workers.store.nodes import DesiredRow
 from workers.store.power_store import Accepted, PowerStore, StoredEvent
 from workers.store.slurm_view import SnapshotReader
@@ -27,9 +39,18 @@ HELD_ELSEWHERE = Cause("lease_held", "another worker acts on this node")
 
 
 def _is_unused_off(request: Pending, how: Admission) -> bool:
-    """Whether Slurm asks to power a node off, and that waits, or ends because Slurm wants it up."""
-    ended = isinstance(how, End) and how.transition is Transition.SUPERSEDED
-    return request.command.is_slurms_power_off and (ended or isinstance(how, Park))
+    """Whether Slurm asks to power a node off, and that waits, or ends because Slurm wants it up.
+
+    What waits because its generation is implausible would shut out whatever boots the node.
+    """
+    match how:
+        case Park(cause):
+            unused = cause.error != IMPLAUSIBLE
+        case End(transition):
+            unused = transition is Transition.SUPERSEDED
+        case _:
+            return False
+    return unused and request.command.is_slurms_power_off
 
 
 def on_hold(reason: str) -> Cause:
@@ -46,6 +67,7 @@ class Reception:
     Attributes:
         arrived: the requests for the next `turn`.
         suspends: deliveries that come after them, in their order; when they came, by both clocks.
+        ahead_at: monotonic seconds when a request last came whose generation lies far ahead.
     """
 
     settings: Settings
@@ -55,6 +77,7 @@ class Reception:
     publisher: Publisher
     arrived: list[Pending] = field(default_factory=list)
     suspends: deque[tuple[Delivery, int, float]] = field(default_factory=deque)
+    ahead_at: float = -inf
     _is_dry: intake.IsDry = field(init=False)
 
     def __post_init__(self) -> None:
@@ -125,14 +148,18 @@ class Reception:
                 self._take(request, accepted, now)
 
     def _admissions(self, now: int) -> list[tuple[Pending, Admission]]:
-        commands = [request.command for request in self.arrived]
-        # a boot whose time is over has rested, too
+        ahead = self.settings.power.clock_ahead
+        clock = ClockLimit(now + int(ahead * 1e9))
+        last = max(self.arrived, key=attrgetter("command.generation"))
+        if last.command.generation > now + CLOCKS_DIFFER:
+            if last.command.generation > clock.until:
+                self.ahead_at = time.monotonic()
+                self.publisher.refused(last, ahead_of_time(last.command, now), now)
+            clock = self.store.clock_limit(ahead, now)
+        # a boot whose time is over has rested, too; so has what is from the future
         asks_slurm = any(one.rested or one.command.is_slurms_power_off for one in self.arrived)
         slurm = self.snapshots.view() if asks_slurm else None
-        ahead = self.settings.power.clock_ahead
-        if max(command.generation for command in commands) > now + CLOCKS_DIFFER:
-            ahead = self.store.clock_ahead(ahead, now)
-        return [(r, admit(r, self.settings.nodes, slurm, ahead, now)) for r in self.arrived]
+        return [(r, admit(r, self.settings.nodes, slurm, clock, now)) for r in self.arrived]
 
     def _end(self, request: Pending, end: End, stored: StoredEvent, now: int) -> None:
         event, body = stored

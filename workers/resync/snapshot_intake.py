@@ -11,7 +11,7 @@ from workers.broker.delivery import Delivery
 from workers.config.settings import Settings
 from workers.store import snapshots
 from workers.store.database import reading
-from workers.store.generations import CLOCKS_DIFFER, clock_ahead
+from workers.store.generations import CLOCKS_DIFFER, is_after_reset
 
 _NS = 1_000_000_000
 
@@ -38,8 +38,9 @@ class SnapshotIntake:
             return None
         now = time.time_ns()
         age = (now - part.generation) / _NS
-        # a part that was in the queue for long no longer shows Slurm's state
-        fresh = -self._clock_ahead(part.generation, now) <= age <= self._settings.stale_after
+        # a part that was in the queue for long no longer shows Slurm's state; one from the future
+        # shows how far the hooks' clock has come, unless that was reset since
+        fresh = age <= self._settings.stale_after and not self._is_from_before_reset(part, now)
         if part.cluster != self._settings.cluster or not fresh:
             self._log.error("snapshot_rejected", cluster=part.cluster, age=round(age, 1))
             return None
@@ -54,9 +55,8 @@ class SnapshotIntake:
             is_newest = snapshots.keep_snapshot(connection, whole)
         return whole if is_newest else None
 
-    def _clock_ahead(self, generation: int, now: int) -> float:
-        usual = self._settings.power.clock_ahead
-        if generation <= now + CLOCKS_DIFFER:
-            return usual
+    def _is_from_before_reset(self, part: Snapshot, now: int) -> bool:
+        if part.generation <= now + CLOCKS_DIFFER:
+            return False
         with reading(self._store) as connection:
-            return clock_ahead(connection, self._settings.cluster, usual, now)
+            return is_after_reset(connection, self._settings.cluster, now)

@@ -92,11 +92,13 @@ def survey(connection: sa.Connection, settings: Settings, snapshot: Snapshot) ->
     views = {name: _view(cluster, listing) for name, listing in listings.items()}
     rows = _rows(connection, cluster)
     # what was noted later was noted before a worker's clock was set back: long ago, perhaps
-    not_later = time.time_ns() + int(settings.power.clock_ahead * 10**9)
-    busy = _busy(connection, cluster, snapshot.generation - _LONGEST_REQUEST, not_later)
+    now = time.time_ns()
+    not_later = now + int(settings.power.clock_ahead * 10**9)
+    taken = min(snapshot.generation, now)  # of a snapshot from the future, nobody knows when
+    busy = _busy(connection, cluster, taken - _LONGEST_REQUEST, not_later)
     holds = all_holds(connection, cluster)
     returning = _returning(connection, cluster)
-    in_time = snapshot.generation - int(settings.slurm.return_at_most * 10**9)
+    in_time = taken - int(settings.slurm.return_at_most * 10**9)
     slurm = {node.node: node for node in snapshot.nodes}
     absent = _absent(settings, slurm)
     strays = [

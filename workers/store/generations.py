@@ -4,7 +4,7 @@ The generations that are lowered keep their order among themselves and above all
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
 from sqlalchemy import Table
@@ -32,6 +32,14 @@ _ORDERED: Mapping[Table, Sequence[str]] = {
 _OLDEST = 1
 # In ns; the clocks of hosts that are synchronised differ by less.
 CLOCKS_DIFFER = 5_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class ClockLimit:
+    """The highest plausible generation; and whether a reset has made those above it worthless."""
+
+    until: int
+    is_after_reset: bool = False
 
 
 def highest(connection: sa.Connection, cluster: str) -> int:
@@ -105,16 +113,27 @@ def refuse_stamped_before(
     connection.execute(statement)
 
 
-def clock_ahead(connection: sa.Connection, cluster: str, usual: float, now: int) -> float:
-    """Seconds that a generation may lie in the future.
-
-    Until the time has reached what was stamped before a reset, only as far as clocks differ: a
-    message that arrives now from before the reset must not overtake a newer one. A generation
-    that is ahead by less than CLOCKS_DIFFER is never refused.
-    """
+def is_after_reset(connection: sa.Connection, cluster: str, now: int) -> bool:
+    """Whether the time has not yet reached what was stamped before a reset of the clock."""
     query = sa.select(clock_resets.c.stamped_until).where(clock_resets.c.cluster == cluster)
-    stamped_until = connection.scalar(query) or 0
-    return min(usual, CLOCKS_DIFFER / 1e9) if now < stamped_until else usual
+    return now < (connection.scalar(query) or 0)
+
+
+def clock_limit(connection: sa.Connection, cluster: str, ahead: float, now: int) -> ClockLimit:
+    """Up to where generations are plausible: `ahead` seconds above the time, or the hooks' clock.
+
+    Its file keeps a time that was too late, and the store shows how far it has come: what is stamped
+    next follows that. Until the time has reached what was stamped before a reset, a generation may
+    be ahead only as far as clocks differ: a message that arrives now from before the reset must not
+    overtake a newer one.
+    """
+    if is_after_reset(connection, cluster, now):
+        return ClockLimit(now + min(int(ahead * 1e9), CLOCKS_DIFFER), is_after_reset=True)
+    come = [now]
+    for table in (nodes, snapshots):
+        highest_of = sa.select(sa.func.max(table.c.generation)).where(table.c.cluster == cluster)
+        come.append(connection.scalar(highest_of) or 0)
+    return ClockLimit(max(come) + int(ahead * 1e9))
 
 
 def _future_rows(

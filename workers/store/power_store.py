@@ -11,6 +11,7 @@ from schemas.events import CloudAction, RequestEvent
 from workers.store import generations, group_images
 from workers.store import requests as rounds
 from workers.store.database import reading
+from workers.store.generations import ClockLimit
 from workers.store.group_images import GroupImage
 from workers.store.lease_owner import Lease
 from workers.store.nodes import DesiredRow, NodeTable
@@ -157,10 +158,10 @@ class PowerStore:
         with reading(self._store) as connection:
             return self._nodes.changed(connection, known)
 
-    def clock_ahead(self, usual: float, now: int) -> float:
-        """Seconds that a generation may lie in the future; less than `usual` after a clock reset."""
+    def clock_limit(self, ahead: float, now: int) -> ClockLimit:
+        """Up to where generations are plausible: `ahead` seconds above the time or the hooks' clock."""
         with reading(self._store) as connection:
-            return generations.clock_ahead(connection, self._cluster, usual, now)
+            return generations.clock_limit(connection, self._cluster, ahead, now)
 
     def image_of(self, group: str) -> str | None:
         """The id of the image to create a group's servers from, instead of its template's."""

@@ -40,6 +40,7 @@ from workers.power.node import (
     moved,
 )
 from workers.power.steps import Finish, ParkNode
+from workers.store.generations import ClockLimit
 from workers.store.nodes import DesiredRow
 from workers.store.power_store import PowerStore
 from workers.store.slurm_view import SlurmView, SnapshotReader
@@ -269,7 +270,7 @@ def admission(asks: tuple[Ask, ...], request: int, slurm: str, *, late: bool) ->
     """What becomes of a request that comes."""
     now = MOMENT + (3000 if late else 100) * 10**9
     nodes = {"node1": "all"}
-    return admit(requests(asks)[request], nodes, _slurm_view(slurm), 3600.0, now)
+    return admit(requests(asks)[request], nodes, _slurm_view(slurm), ClockLimit(now), now)
 
 
 @cache

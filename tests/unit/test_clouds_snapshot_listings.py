@@ -10,7 +10,7 @@ from schemas.server import Server
 from tests.testbed.installation import CLUSTER, ONE_GROUP, Installation
 from tests.testbed.waiting import until
 from workers.clouds.driver import Answered, CloudDriver
-from workers.power.snapshot_listings import SnapshotListings
+from workers.clouds.snapshot_listings import SnapshotListings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
