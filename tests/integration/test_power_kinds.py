@@ -189,6 +189,25 @@ def test_a_boot_whose_end_a_listing_of_changes_missed_is_found_by_a_whole_one(
     assert bench.ending(up).transition is COMPLETED
 
 
+def test_a_creation_that_comes_late_and_makes_the_next_exceed_the_quota_completes(
+    open_power_bench: Callable[..., PowerBench],
+    power_cloud: SimCloud,
+) -> None:
+    """The refusal is true, but not a failure: the node has its server."""
+    power_cloud.remove_servers("main1")
+    power_cloud.inject(Fault(effect=Answer(status=403, message="Quota exceeded"), kind="create"))
+    bench = open_power_bench(group=f'strategy = "delete"\n{TEMPLATE}', power={"poll_interval": 2})
+    up = resume()
+    bench.ask(up)
+    until(lambda: power_cloud.call_counts().answers.get("create"), 20, "the refusal")
+    tags = {"lamplighter_cluster": CLUSTER, "lamplighter_node": "main1"}
+    power_cloud.add_servers([ServerSpec(name="main1", metadata=tags, status="ACTIVE")])
+    told = bench.ending(up)
+    assert told.transition is COMPLETED
+    assert told.actions[0].result == "quota"
+    assert power_cloud.counts()["create"] == 1
+
+
 # -- patience
 
 

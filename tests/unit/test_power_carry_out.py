@@ -26,6 +26,7 @@ from workers.clouds.nova_requests import Call
 from workers.config.groups import CloudSettings
 from workers.config.logins import PasswordSource
 from workers.config.tables import PowerSettings
+from workers.power.admit import FIRST_TIER
 from workers.power.carry_out import StepTaker
 from workers.power.cloud_events import CloudEvents
 from workers.power.metrics import PowerMetrics
@@ -349,7 +350,7 @@ def test_after_the_store_was_away_a_call_under_way_is_still_waited_for(bench: Be
     call = Calling(Act(START, "id-1"), row(UP), (UP.id, 1), 1.0)
     calling = bench.put(node(UP, pending(UP), phase=call))
     other = command("node2")
-    bench.put(node(other, pending(other), phase=Decided(Retry(CAUSE))))
+    bench.put(node(other, pending(other), phase=Decided(ParkNode(CAUSE, FIRST_TIER))))
     batch = bench.state.batch
     batch.booted["node1"] = UP.generation
     batch.unsettled.add("node1")

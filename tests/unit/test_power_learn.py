@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.events import Cause, Transition
+from schemas.events import Cause
 from tests.testbed.deliveries import pending
 from tests.testbed.messages import MOMENT
 from tests.testbed.pending_nodes import ACCEPTED, BAKED, DOWN, UP, action, node, row
@@ -27,12 +27,13 @@ from workers.errors import LamplighterError, TokenError, TokenServiceAwayError
 from workers.power.admit import FIRST_TIER, UNCONFIRMED
 from workers.power.next_step import learn_answer
 from workers.power.node import LOOKING, Calling, Decided, Judging, PendingNode, looks_later, moved
-from workers.power.steps import Finish, ParkNode, Retry
+from workers.power.steps import ParkNode
 
 NOW = 105.0
 TIMEOUT = 20.0
 BROKEN = Cause("server_error", "it broke")
 CONFLICT = CloudError(409, "not now")
+ACT = Act(START, "id-1")
 
 
 def calling(
@@ -142,10 +143,10 @@ def test_a_power_off_that_slurm_has_not_confirmed_is_parked() -> None:
 @pytest.mark.parametrize(
     ("error", "result", "phase"),
     [
-        (CloudError(403, "no"), "forbidden", "failed"),
-        (CloudError(403, "Quota exceeded"), "quota", "failed"),
-        (CloudError(400, "no"), "bad_request", "failed"),
-        (ImageLostError("gone"), "image_failed", "failed"),
+        (CloudError(403, "no"), "forbidden", "refused"),
+        (CloudError(403, "Quota exceeded"), "quota", "refused"),
+        (CloudError(400, "no"), "bad_request", "refused"),
+        (ImageLostError("gone"), "image_failed", "refused"),
         (CONFLICT, "conflict", "looking"),
         (CloudError(404, "gone"), "not_found", "looking"),
         (ImageNotReadyError("saving"), "image_not_ready", "looking"),
@@ -165,9 +166,9 @@ def test_each_error_of_a_call_has_its_next_step(error: Exception, result: str, p
     assert (made.action, made.server_id, made.result) == (START, "id-1", result)
     cause = classify(error).cause
     steps = {
-        "failed": Decided(Finish(Transition.FAILED, cause, None)),
-        "judging": Judging(cause),
-        "excused": Judging(cause, excused=True),
+        "refused": Judging(cause, ACT, Then.REJECT),
+        "judging": Judging(cause, ACT),
+        "excused": Judging(cause, ACT, Then.PARK),
         "looking": LOOKING,
     }
     assert after.phase == steps[phase]
@@ -212,7 +213,7 @@ def test_after_six_conflicts_in_a_row_an_attempt_has_failed() -> None:
         after = learned(waiting, CONFLICT)
         assert (after.phase, after.conflicts) == (LOOKING, number)
         waiting = replace(after, phase=waiting.phase)
-    assert learned(waiting, CONFLICT).phase == Decided(Retry(classify(CONFLICT).cause))
+    assert learned(waiting, CONFLICT).phase == Judging(classify(CONFLICT).cause, ACT, Then.LOOK)
 
 
 @pytest.mark.parametrize(

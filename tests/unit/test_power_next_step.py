@@ -31,8 +31,9 @@ from tests.testbed.pending_nodes import (
 )
 from workers.clouds.actions import CREATE, DELETE, PASSING, REBOOT, START, STOP, UNSHELVE, Strategy
 from workers.clouds.decide import Act
-from workers.clouds.errors import CloudError, classify
+from workers.clouds.errors import CloudError, Then, classify
 from workers.clouds.health import Health
+from workers.power.admit import FIRST_TIER
 from workers.power.next_step import BOOTS_STUCK, CloudSituation, learn_answer, next_step
 from workers.power.node import (
     DONE,
@@ -58,6 +59,7 @@ BOOTING = replace(OFF, task="powering-on")
 FOR_ANYTHING, FOR_A_LISTING = WaitFor(), WaitFor(listing=True)
 FOR_A_WHOLE_LISTING = WaitFor(listing=True, whole=True)
 CALLING = Calling(Act(START, "id-1"), row(UP), (UP.id, 1), since=101.0)
+JUDGING = Judging(FAULT, Act(START, "id-1"))
 # a boot whose patience of 7 s began at 100
 LIT = node(UP, pending(UP), actions={(UP.id, 1): (action(START),)}, called=True)
 
@@ -85,7 +87,7 @@ def test_during_a_call_only_its_answer_counts(server: Server) -> None:
 
 def test_without_the_token_service_nothing_is_decided() -> None:
     seen = replace(cloud(listed(SERVER, at=105.0)), tokens_away=True)
-    for phase in (LOOKING, QUEUED, Judging(FAULT), Decided(Retry(FAULT))):
+    for phase in (LOOKING, QUEUED, JUDGING, Decided(ParkNode(FAULT, FIRST_TIER))):
         assert step(node(UP, pending(UP), phase=phase), seen) == FOR_ANYTHING
 
 
@@ -97,8 +99,8 @@ def test_a_node_on_a_cloud_that_is_away_is_parked_without_an_attempt() -> None:
         assert step(LIT, seen, now=161.0) == ParkNode(AWAY, "power.retry.30s")
 
 
-def test_a_step_that_an_answer_has_decided_is_taken() -> None:
-    decided = Finish(Transition.FAILED, FAULT, None)
+def test_a_node_whose_call_was_not_made_rests_whatever_was_listed() -> None:
+    decided = ParkNode(FAULT, FIRST_TIER)
     assert step(replace(LIT, phase=Decided(decided)), cloud(listed(at=0.0))) == decided
 
 
@@ -167,8 +169,12 @@ def test_a_resting_group_may_do_all_that_needs_no_room(
     servers = () if status == "none" else (replace(SERVER, status=status),)
     group = msgspec.structs.replace(GROUP, strategy=strategy, server=TEMPLATE)
     seen = cloud(listed(*servers, at=105.0))
-    taken = step(node(UP, pending(UP), group=group), seen, refusal=NO_ROOM)
+    waiting = node(UP, pending(UP), group=group)
+    taken = step(waiting, seen, refusal=NO_ROOM)
     assert (taken == Finish(Transition.FAILED, NO_ROOM, None)) is is_refused
+    for at, whole in ((99.0, 99.0), (105.0, 100.0)):  # a server may have been made since
+        early = step(waiting, cloud(listed(*servers, at=at, whole=whole)), refusal=NO_ROOM)
+        assert not isinstance(early, Finish) or early.transition is Transition.COMPLETED
 
 
 # -- patience and whole listings
@@ -316,10 +322,16 @@ def test_only_boots_are_excused_by_stuck_boots(asked: PowerCommand) -> None:
 # -- whose fault
 
 
-def judging(health: Health, *servers: Server, at: float = 109.0, excused: bool = False) -> Step:
-    phase = Judging(FAULT, excused=excused)
+def judging(
+    health: Health,
+    *servers: Server,
+    at: float = 109.0,
+    whole: float | None = None,
+    then: Then = Then.PROBE,
+) -> Step:
+    phase = replace(JUDGING, then=then)
     waiting = node(UP, pending(UP), phase=phase, called=True, fresh_after=105.0)
-    return step(waiting, cloud(listed(*servers, at=at), health=health))
+    return step(waiting, cloud(listed(*servers, at=at, whole=whole), health=health))
 
 
 def test_a_failed_call_is_judged_only_by_a_later_listing() -> None:
@@ -344,8 +356,46 @@ def test_a_failure_costs_an_attempt_only_where_the_cloud_has_acted_for_another_s
     )
     others = failed.call_answered("node2", 106.0)
     assert judging(others, *servers) == Retry(FAULT)
-    refused = judging(others, *servers, excused=True)
+    refused = judging(others, *servers, then=Then.PARK)
     assert refused == ParkNode(FAULT, "power.retry.5s"), "a refused token is never its own fault"
+
+
+@pytest.mark.parametrize("then", [Then.PROBE, Then.LOOK])
+def test_an_attempt_fails_only_on_a_whole_listing_from_after_the_call(then: Then) -> None:
+    """The last attempt ends the request; a listing of changes may have missed that it took effect."""
+    others = Health().call_failed("node1", 105.0).call_answered("node2", 106.0)
+    for whole in (50.0, 105.0):
+        assert judging(others, OFF, whole=whole, then=then) == FOR_A_WHOLE_LISTING
+    assert judging(others, OFF, whole=106.0, then=then) == Retry(FAULT)
+
+
+def refused(*servers: Server, act: Act, at: float = 109.0, whole: float | None = None) -> Step:
+    """The step of a node to be created or started, after the cloud has refused this call."""
+    group = msgspec.structs.replace(GROUP, strategy="delete", server=TEMPLATE)
+    phase = Judging(NO_ROOM, act, Then.REJECT)
+    waiting = node(UP, pending(UP), group=group, phase=phase, called=True)
+    waiting = replace(waiting, fresh_after=105.0, patient_since=105.0)
+    tagged = [replace(server, cluster="test", node="node1") for server in servers]
+    return step(waiting, cloud(listed(*tagged, at=at, whole=whole)))
+
+
+def test_what_the_cloud_refuses_fails_only_on_a_whole_listing_from_after_the_answer() -> None:
+    create = Act(CREATE, "")
+    assert refused(act=create, at=104.0) == FOR_A_LISTING
+    for whole in (50.0, 105.0):
+        assert refused(act=create, whole=whole) == FOR_A_WHOLE_LISTING
+    assert refused(act=create) == Finish(Transition.FAILED, NO_ROOM, None)
+    assert refused(OFF, act=Act(START, "id-1")) == Finish(Transition.FAILED, NO_ROOM, None)
+
+
+def test_a_refusal_is_over_where_an_earlier_call_has_taken_effect_after_all() -> None:
+    """The first creation came late, and made the second exceed the quota: the boot goes well."""
+    create = Act(CREATE, "")
+    assert refused(SERVER, act=create) == Finish(
+        Transition.COMPLETED, None, replace(SERVER, cluster="test", node="node1")
+    )
+    assert isinstance(refused(BOOTING, act=create), WaitFor)
+    assert refused(OFF, act=create) == MakeCall(Act(START, "id-1"))
 
 
 # -- boots that are due
@@ -402,6 +452,16 @@ GROUPS = [
 ]
 
 
+ACTS = [
+    *(Act(name, "id-1") for name in (START, STOP, DELETE, UNSHELVE, REBOOT)),
+    Act(CREATE, ""),
+    Act(DELETE, "id-2"),
+]
+THENS = [Then.PROBE, Then.PARK, Then.REJECT, Then.LOOK]
+JUDGINGS = st.builds(Judging, st.just(FAULT), st.sampled_from(ACTS), st.sampled_from(THENS))
+REFUSALS = st.sampled_from([None, NO_ROOM])
+
+
 @st.composite
 def nodes(draw: st.DrawFn) -> PendingNode:
     """Any node that waits for a listing."""
@@ -425,7 +485,7 @@ def nodes(draw: st.DrawFn) -> PendingNode:
             boot_from=draw(st.sampled_from([0, MOMENT])),
         ),
         group=draw(st.sampled_from(GROUPS)),
-        phase=draw(st.sampled_from([LOOKING, QUEUED, Judging(FAULT)])),
+        phase=draw(st.sampled_from([LOOKING, QUEUED]) | JUDGINGS),
         called=draw(st.booleans()),
         fresh_after=draw(TIMES),
         patient_since=draw(TIMES),
@@ -450,18 +510,22 @@ def clouds(draw: st.DrawFn) -> CloudSituation:
     return replace(seen, oldest=draw(TIMES))
 
 
-@given(nodes(), clouds(), st.booleans())
+@given(nodes(), clouds(), st.booleans(), REFUSALS)
 def test_nothing_fails_but_on_a_whole_listing_requested_after_the_last_change_and_the_patience(
     waiting: PendingNode,
     seen: CloudSituation,
     registered: bool,  # noqa: FBT001
+    refusal: Cause | None,
 ) -> None:
-    taken = step(waiting, seen, registered=registered, now=130.0)
+    """Also no attempt, whose last ends the request; and nothing that the cloud or the group refuses."""
+    taken = step(waiting, seen, registered=registered, refusal=refusal, now=130.0)
     cause = None
     if isinstance(taken, Finish) and taken.transition is Transition.FAILED:
         cause = taken.cause
         assert cause is not None
-        assert waiting.phase in {LOOKING, QUEUED}
+    if isinstance(taken, Retry):
+        cause = taken.cause
+        assert isinstance(waiting.phase, Judging)
     if isinstance(taken, ParkNode) and taken.cause.error == BOOTS_STUCK:
         cause = Cause("boot_timeout", "")
         assert waiting.row.desired is Desired.UP
@@ -492,7 +556,10 @@ def test_nothing_completes_but_on_a_fresh_listing_and_no_call_follows_one_from_b
     if isinstance(taken, MakeCall):
         assert as_of > waiting.fresh_after or (as_of >= seen.oldest and not waiting.called)
         assert as_of > waiting.fresh_after or waiting.row.desired is Desired.UP
-        assert waiting.phase == LOOKING
+        if isinstance(waiting.phase, Judging):
+            assert not taken.act.of_same_call(waiting.phase.act)
+        else:
+            assert waiting.phase == LOOKING
 
 
 @given(nodes(), clouds(), st.booleans())

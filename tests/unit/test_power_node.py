@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from schemas.commands import Desired, Kind
-from schemas.events import Cause, Transition
+from schemas.events import Cause
 from tests.testbed.deliveries import pending
 from tests.testbed.messages import MOMENT, command
 from tests.testbed.pending_nodes import (
@@ -23,6 +23,7 @@ from tests.testbed.pending_nodes import (
 from workers.broker.delivery import DeliveryHistory
 from workers.clouds.actions import CREATE, FIND_IMAGE, REBOOT, START, STOP, UNSHELVE
 from workers.clouds.decide import Act
+from workers.power.admit import FIRST_TIER
 from workers.power.node import (
     LOOKING,
     QUEUED,
@@ -36,11 +37,12 @@ from workers.power.node import (
     moved,
     recorded,
 )
-from workers.power.steps import Finish
+from workers.power.steps import ParkNode
 
 CAUSE = Cause("server_side", "HTTP 500: boom")
 CALLING = Calling(Act(START, "id-1"), row(UP), (UP.id, 1), since=101.0)
-DECIDED = Decided(Finish(Transition.FAILED, CAUSE, None))
+DECIDED = Decided(ParkNode(CAUSE, FIRST_TIER))
+JUDGING = Judging(CAUSE, Act(START, "id-1"))
 
 
 # -- on whose behalf
@@ -187,7 +189,7 @@ def test_a_request_brings_the_actions_that_the_store_has_and_the_nodes_own_win()
 # -- another row
 
 
-@pytest.mark.parametrize("phase", [Judging(CAUSE), DECIDED, LOOKING])
+@pytest.mark.parametrize("phase", [JUDGING, DECIDED, LOOKING])
 def test_what_was_learned_for_another_generation_is_void(phase: Judging | Decided) -> None:
     """A newer request must neither end nor lose an attempt for what an older one has met."""
     learned = node(UP, pending(UP), phase=phase, conflicts=4, trouble=CAUSE, image_id="image")
@@ -204,7 +206,7 @@ def test_a_call_that_is_queued_or_under_way_stays_known_when_the_row_moves_on(
 
 
 def test_the_same_generation_read_again_voids_nothing() -> None:
-    learned = node(UP, pending(UP), phase=Judging(CAUSE), conflicts=4, trouble=CAUSE)
+    learned = node(UP, pending(UP), phase=JUDGING, conflicts=4, trouble=CAUSE)
     again = row(UP, lease_left=30.0)
     assert moved(learned, again, 200.0) == replace(learned, row=again)
 

@@ -16,7 +16,7 @@ from workers.clouds.health import GroupRest
 from workers.config.tables import PowerSettings
 from workers.power.calls import Guard
 from workers.power.next_step import BOOTS_STUCK, CloudSituation, next_step
-from workers.power.node import LOOKING, QUEUED, Calling, PendingNode, Queued, recorded
+from workers.power.node import LOOKING, QUEUED, Calling, Judging, PendingNode, Queued, recorded
 from workers.power.publisher import Publisher
 from workers.power.state import EngineState
 from workers.power.steps import Finish, MakeCall, ParkNode, Retry, Step, WaitFor
@@ -71,6 +71,7 @@ class StepTaker:
         cloud = self.clouds[node.group.cloud]
         match step:
             case WaitFor():
+                self._note_room(node)
                 self.state.agenda.wait(node.name, cloud.name, step)
                 if step.whole:
                     cloud.list_whole_next()
@@ -112,6 +113,17 @@ class StepTaker:
             cloud.health = cloud.health.boot_completed(now)
             cloud.pace.booted(node.group_name, now - node.patient_since)
         self.state.finished[node.name] = node, finish
+
+    def _note_room(self, node: PendingNode) -> None:
+        """Let the group rest at once if the cloud had no room, not only when the node has failed."""
+        failed = node.phase
+        if isinstance(failed, Judging):
+            cause = self._rest.note(
+                node.group_name, failed.fault, node.group.cool_down, time.monotonic()
+            )
+            if cause != failed.fault:
+                self.state.nodes[node.name] = replace(node, phase=replace(failed, fault=cause))
+                self._decided.clear()
 
     def _rehearse(self, node: PendingNode, cloud: CloudDriver, act: Act) -> None:
         """End a dry run: note what would be called first, and call nothing."""

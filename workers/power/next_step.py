@@ -1,7 +1,8 @@
 """What an answer to a call changes, and the next step of a node: the policy around the table. Pure.
 
-No round fails, and no patience runs out, but on a listing of all servers that was requested after
-it ran out: an older listing, or one of changes only, may not show what has happened since.
+No round fails, no attempt fails, and no patience runs out, but on a listing of all servers that was
+requested after the last call, and after it ran out: an older listing, or one of changes only, may not show
+what has happened since. `_fail` alone makes such a step.
 """
 
 from collections.abc import Callable, Collection
@@ -9,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from schemas.events import Cause, CloudAction, Transition
 from workers.clouds.actions import CREATE, FIND_IMAGE, NEEDS_ROOM
-from workers.clouds.decide import Decision, Fail, Settled, Wait, decide
+from workers.clouds.decide import Act, Decision, Fail, Settled, Wait, decide
 from workers.clouds.errors import UNKNOWN, NotWantedError, Then, Verdict, may_take_effect
 from workers.clouds.health import Health
 from workers.clouds.servers import ServerView
@@ -77,14 +78,15 @@ def next_step(
     decision = _decide(node, cloud, registered=registered)
     if isinstance(decision, Settled):
         return Finish(Transition.COMPLETED, None, decision.server)
-    if isinstance(node.phase, Judging):
-        return _judge(node, node.phase, cloud, now)
-    if isinstance(decision, Fail):
-        return _fail(node, decision, cloud, registered=registered, now=now)
-    if isinstance(decision, Wait):
+    if isinstance(node.phase, Judging) and cloud.servers.as_of <= node.fresh_after:
+        return _FOR_A_LISTING
+    cause = _failure(node, decision, refusal)
+    if cause is not None:
+        whole = _decide_as_of(node, cloud, cloud.servers.whole_as_of, registered=registered)
+        still = _failure(node, whole, refusal) is not None
+        return _fail(node, cause, cloud, on_whole=still, now=now)
+    if not isinstance(decision, Act):
         return _wait(node, decision, now)
-    if refusal is not None and decision.action in NEEDS_ROOM:
-        return Finish(Transition.FAILED, refusal, None)
     if decision.action == CREATE and any(made.action == CREATE for made in node.made):
         # a listing of changes may have missed the first server: a job could be on either of two
         whole = _decide_as_of(node, cloud, cloud.servers.whole_as_of, registered=registered)
@@ -122,25 +124,44 @@ def _decide_as_of(
     return decide(node.row.desired, node.view(cloud.servers, seen, boot_due=due), node.group)
 
 
-def _wait(node: PendingNode, wait: Wait, now: float) -> Step:
-    if wait.patience is None:
+def _wait(node: PendingNode, wait: Wait | Fail, now: float) -> Step:
+    if isinstance(wait, Fail) or wait.patience is None:
         return _FOR_A_LISTING
     until = node.patient_since + wait.patience
     # patience has run out, but the listing is older than that
     return _FOR_A_LISTING if until <= now else WaitFor(until)
 
 
+def _failure(node: PendingNode, decision: Decision, refusal: Cause | None) -> Cause | None:
+    """Why the round cannot go on as decided; None if it can."""
+    failed = node.phase
+    if isinstance(failed, Judging):
+        # what the cloud has refused is over where something else is to be done by now
+        again = isinstance(decision, Act) and decision.of_same_call(failed.act)
+        if failed.then is not Then.REJECT or again:
+            return failed.fault
+    if isinstance(decision, Fail):
+        return decision.cause
+    is_refused = isinstance(decision, Act) and decision.action in NEEDS_ROOM
+    return refusal if is_refused else None
+
+
 def _fail(
-    node: PendingNode, fail: Fail, cloud: CloudSituation, *, registered: bool, now: float
+    node: PendingNode, cause: Cause, cloud: CloudSituation, *, on_whole: bool, now: float
 ) -> Step:
-    whole = _decide_as_of(node, cloud, cloud.servers.whole_as_of, registered=registered)
-    if not isinstance(whole, Fail):
+    """The end of a round, or of an attempt; `on_whole` is whether the last whole listing shows it too."""
+    failed = node.phase
+    if isinstance(failed, Judging) and not _is_own_fault(node, failed, cloud):
+        return ParkNode(cause, cloud.health.rest(now))
+    if not on_whole or cloud.servers.whole_as_of <= node.fresh_after:
         return _FOR_A_WHOLE_LISTING
-    is_slurms = fail.cause.error == "boot_timeout" and node.row.desired not in OF_OPERATORS
+    if isinstance(failed, Judging) and failed.then is not Then.REJECT:
+        return Retry(cause)
+    is_slurms = cause.error == "boot_timeout" and node.row.desired not in OF_OPERATORS
     if is_slurms and _boots_are_stuck(node, cloud, now):
-        cause = Cause(BOOTS_STUCK, f"{fail.cause.message}, and other boots are stuck too")
-        return ParkNode(cause, cloud.health.rest(now), afresh=True)
-    return Finish(Transition.FAILED, fail.cause, None)
+        stuck = Cause(BOOTS_STUCK, f"{cause.message}, and other boots are stuck too")
+        return ParkNode(stuck, cloud.health.rest(now), afresh=True)
+    return Finish(Transition.FAILED, cause, None)
 
 
 def _boots_are_stuck(node: PendingNode, cloud: CloudSituation, now: float) -> bool:
@@ -155,15 +176,12 @@ def _boots_are_stuck(node: PendingNode, cloud: CloudSituation, now: float) -> bo
     return stuck >= _STUCK_TOO or 0 < stuck == len(others)
 
 
-def _judge(node: PendingNode, failed: Judging, cloud: CloudSituation, now: float) -> Step:
-    """A call failed; once a later listing has succeeded, decide whose fault it is."""
-    if cloud.servers.as_of <= node.fresh_after:
-        return _FOR_A_LISTING
+def _is_own_fault(node: PendingNode, failed: Judging, cloud: CloudSituation) -> bool:
+    """Whether a call failed by the node's fault and not by its cloud's."""
+    if failed.then is not Then.PROBE:
+        return failed.then is not Then.PARK
     # an error that no table knows is a defect of ours, not an outage
-    own = cloud.health.is_own_fault(node.name) or failed.fault.error == UNKNOWN
-    if own and not failed.excused:
-        return Retry(failed.fault)
-    return ParkNode(failed.fault, cloud.health.rest(now))
+    return cloud.health.is_own_fault(node.name) or failed.fault.error == UNKNOWN
 
 
 def learn_answer(  # noqa: PLR0913 - the answer, what it means, and when it came
@@ -205,7 +223,7 @@ def learn_answer(  # noqa: PLR0913 - the answer, what it means, and when it came
         if call.act.action == FIND_IMAGE and still_wanted:
             node = replace(node, image_id=str(answer))
         return replace(node, conflicts=0) if node.conflicts else node
-    return _after_error(node, verdict) if still_wanted else node
+    return _after_error(node, call.act, verdict) if still_wanted else node
 
 
 def action_of(
@@ -217,11 +235,8 @@ def action_of(
     return CloudAction(call.act.action, server_id or "none", time_ns, result)
 
 
-def _after_error(node: PendingNode, verdict: Verdict) -> PendingNode:
-    if verdict.then in {Then.PROBE, Then.PARK}:
-        return replace(node, phase=Judging(verdict.cause, excused=verdict.then is Then.PARK))
-    if verdict.then is Then.REJECT:
-        return replace(node, phase=Decided(Finish(Transition.FAILED, verdict.cause, None)))
+def _after_error(node: PendingNode, act: Act, verdict: Verdict) -> PendingNode:
     conflicts = node.conflicts + (verdict.then is Then.LOOK)
-    phase = Decided(Retry(verdict.cause)) if conflicts > _CONFLICTS else node.phase
+    judges = verdict.then in {Then.PROBE, Then.PARK, Then.REJECT} or conflicts > _CONFLICTS
+    phase = Judging(verdict.cause, act, verdict.then) if judges else node.phase
     return replace(node, conflicts=conflicts, phase=phase)

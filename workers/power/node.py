@@ -12,12 +12,12 @@ from schemas.commands import Desired, PowerCommand
 from schemas.events import Cause, CloudAction
 from workers.clouds.actions import BAKE, BOOTS, CREATE, DELETE, FIND_IMAGE, REBOOT
 from workers.clouds.decide import Act, NodeView
-from workers.clouds.errors import MAY_BE_DONE
+from workers.clouds.errors import MAY_BE_DONE, Then
 from workers.clouds.nova_requests import Call
 from workers.clouds.servers import ServerView
 from workers.config.groups import GroupSettings
 from workers.power.intake import Pending
-from workers.power.steps import Step
+from workers.power.steps import ParkNode
 from workers.store.nodes import DesiredRow
 from workers.store.requests import RoundKey
 
@@ -48,20 +48,22 @@ class Calling:
 
 @dataclass(frozen=True, slots=True)
 class Judging:
-    """A call failed; the next listing tells whether the node or its cloud is broken.
+    """A call failed; what is listed next tells whether the node or its cloud is broken, or neither.
 
-    `excused`: the cloud refuses our token, which is never the node's own fault.
+    `then` is what the error means: PROBE; PARK, which is never the node's own fault; REJECT, which
+    the same call would get again; or LOOK, too often in a row.
     """
 
     fault: Cause
-    excused: bool = False
+    act: Act
+    then: Then = Then.PROBE
 
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """The answer to a call has decided the next step."""
+    """A call was not made: the node rests."""
 
-    step: Step
+    step: ParkNode
 
 
 Phase: TypeAlias = Looking | Queued | Calling | Judging | Decided

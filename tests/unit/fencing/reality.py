@@ -63,7 +63,7 @@ _NEVER = 2**62
 _LOST = CloudError(None, "reset by peer")
 _UNCONFIRMED = Cause("unconfirmed", "no newer snapshot of Slurm")
 _PHASES: dict[str, Phase] = {
-    "judging": Judging(classify(_LOST).cause),
+    "judging": Judging(classify(_LOST).cause, Act(START, "id-1")),
     "decided": Decided(ParkNode(_UNCONFIRMED, FIRST_TIER)),
 }
 _CONFLICT = CloudError(409, "the server is not as expected")
