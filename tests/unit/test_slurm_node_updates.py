@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 from prometheus_client import CollectorRegistry
 
-from tests.testbed.deliveries import RecordingLink
+from schemas import events
+from schemas.commands import Kind
+from schemas.events import Cause, Transition
+from tests.testbed.deliveries import RecordingLink, pending
 from tests.testbed.installation import CLUSTER, ONE_GROUP, Installation
+from tests.testbed.messages import command
 from workers.process.runtime import Runtime
 from workers.slurm import scontrol
 from workers.slurm.metrics import SlurmMetrics
 from workers.slurm.node_memory import Due, NodeMemory, recall, remember
 from workers.slurm.node_updates import NodeUpdates
 from workers.slurm.scontrol import Slurm
-from workers.store import holds
+from workers.store import holds, requests
 from workers.store.database import open_store
 from workers.store.holds import Hold
+from workers.store.lease_owner import Lease, Owner
+from workers.store.power_store import Batch, PowerStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,6 +34,9 @@ if TYPE_CHECKING:
 
     import sqlalchemy as sa
 
+    from schemas.commands import PowerCommand
+
+NS = 10**9
 REASON = "lamplighter: quota: none"
 DUE = NodeMemory("node1", 7, 1, Due.RETURN, 1, "quota", REASON, 1)
 LINE = f"NodeName=node1 State=DOWN+CLOUD+POWERED_DOWN NodeAddr=x Reason={REASON} [root@2026]"
@@ -84,7 +94,9 @@ def store(run_dir: Path) -> Iterator[sa.Engine]:
 def bench(run_dir: Path, store: sa.Engine, monkeypatch: pytest.MonkeyPatch) -> Bench:
     monkeypatch.setattr(scontrol, "SlurmCommands", FakeCommands)
     settings = Installation(
-        run_dir / "site", "amqp://me:secret@127.0.0.1:1/v", more=ONE_GROUP
+        run_dir / "site",
+        "amqp://me:secret@127.0.0.1:1/v",
+        more=f"{ONE_GROUP}\n[slurm]\nset_addresses = true\n",
     ).settings
     return Bench(Runtime(settings, "slurm", "slurm@test:1", store))
 
@@ -142,3 +154,81 @@ def test_a_return_that_a_clock_of_tomorrow_has_set_is_due_at_the_next_search(ben
     bench.updates.take_up()
     bench.updates.on_due()
     assert bench.commands.updates == [("NodeName=node1", "State=IDLE")]
+
+
+# -- what slurmctld has lost: it was killed before it saved its state
+
+
+BOOTING = "NodeName=node1 State=ALLOCATED+CLOUD+POWERING_UP NodeAddr=node1 NodeHostName=node1"
+QUOTA = Cause("quota", "none")
+STUCK = Cause("boot_timeout", "BUILD after 600 s")
+
+
+def asked(bench: Bench, *, kind: Kind = Kind.RESUME, ago: float = 60.0) -> PowerCommand:
+    """A request that a power worker has accepted, and released again."""
+    generation = time.time_ns() - int(ago * NS)
+    made = replace(command(kind=kind, generation=generation), expiry=generation + 600 * NS)
+    with closing(Owner(bench.store.url)) as owner:
+        store = PowerStore(bench.store, CLUSTER, Lease(owner, 60.0, settling=1.0))
+        store.accept([pending(made)], [], generation)
+        store.commit(Batch(released={"node1"}), generation)
+    return made
+
+
+def ended(
+    bench: Bench, made: PowerCommand, cause: Cause | None, *, ago: float = 30.0, address: str = ""
+) -> None:
+    """The request's outcome, of which Slurm was told."""
+    transition = Transition.FAILED if cause else Transition.COMPLETED
+    at = time.time_ns() - int(ago * NS)
+    event = events.transition_event(
+        made, transition, round_=1, time=at, cause=cause, address=address or None
+    )
+    with bench.store.begin() as connection:
+        requests.fix_outcomes(connection, CLUSTER, [event])
+
+
+@pytest.mark.parametrize(
+    ("cause", "address", "told"),
+    [
+        (QUOTA, "", [f"State=DOWN Reason={REASON}", "State=POWER_DOWN"]),
+        (STUCK, "", [f"State=POWER_DOWN_FORCE Reason=lamplighter: boot_timeout: {STUCK.message}"]),
+        (None, "10.0.0.7", ["NodeAddr=10.0.0.7"]),
+    ],
+    ids=["take_out", "give_back", "address"],
+)
+def test_what_slurm_was_told_of_a_boot_is_told_again_while_it_still_waits(
+    bench: Bench, cause: Cause | None, address: str, told: list[str]
+) -> None:
+    ended(bench, asked(bench), cause, address=address)
+    bench.commands.line = BOOTING
+    bench.updates.take_up()
+    # an address that Slurm does not show afterwards is set once more
+    assert list(dict.fromkeys(" ".join(words[1:]) for words in bench.commands.updates)) == told
+    assert {words[0] for words in bench.commands.updates} == {"NodeName=node1"}
+
+
+def test_a_boot_given_back_because_its_cloud_is_away_is_given_back_again(bench: Bench) -> None:
+    made = asked(bench)
+    away = NodeMemory("node1", made.generation, 0, Due.FORGET, 10**19 // 2, "network", REASON)
+    bench.remember(replace(away, due_at=time.time_ns() + 60 * NS))
+    bench.commands.line = BOOTING
+    bench.updates.take_up()
+    bench.updates.on_due()
+    (words,) = bench.commands.updates
+    assert words == ("NodeName=node1", "State=POWER_DOWN_FORCE", f"Reason={REASON}")
+
+
+@pytest.mark.parametrize("why", ["newer request", "on hold", "just ended", "over", "not booting"])
+def test_what_is_no_longer_true_is_not_told_again(bench: Bench, why: str) -> None:
+    made = asked(bench, ago=3600.0 if why == "over" else 60.0)
+    ended(bench, made, QUOTA, ago=1.0 if why == "just ended" else 30.0)
+    if why == "newer request":
+        asked(bench, ago=20.0)
+    if why == "on hold":
+        with bench.store.begin() as connection:
+            holds.place(connection, CLUSTER, [Hold("node1", "disk swap", "me", 1)])
+    bench.commands.line = BOOTING.replace("+POWERING_UP", "") if why == "not booting" else BOOTING
+    bench.updates.take_up()
+    bench.updates.on_due()
+    assert bench.commands.updates == []

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from schemas.events import RequestEvent
 from schemas.snapshot import OWN_REASON
 from workers.config.tables import SlurmSettings
 from workers.slurm.after_update import returns_at
@@ -86,6 +87,36 @@ def never_due(known: Iterable[NodeMemory], settings: SlurmSettings, now: int) ->
     longest = max(settings.return_at_most, settings.give_back_after, 2.0 * settings.resume_timeout)
     latest = now + int(longest * 10**9)
     return [replace(memory, due_at=now) for memory in known if memory.due_at > latest]
+
+
+def told_in_vain(
+    rounds: Mapping[str, tuple[int, RequestEvent | None]],
+    known: Mapping[str, NodeMemory],
+    settings: SlurmSettings,
+    now: int,
+) -> tuple[dict[str, RequestEvent], list[NodeMemory]]:
+    """What slurmctld has lost of what it was told of nodes that it still shows as booting.
+
+    Args:
+        rounds: their newest requests, with their outcomes.
+        known: what is remembered of them.
+        settings: the configured times.
+        now: ns since the epoch.
+
+    Returns:
+        The outcomes to report once more, by node; and the nodes that were given back because their
+        cloud was away, due once more. Either is decided again before it is told.
+    """
+    ended, waiting = {}, []
+    for node, (generation, event) in rounds.items():
+        memory, given_back = known.get(node), (Due.FORGET, generation)
+        may_wait = now < generation + int(settings.resume_timeout * 10**9)
+        if event is not None:
+            if event.time < now - _REDELIVERY:
+                ended[node] = event
+        elif memory and (memory.due, memory.generation) == given_back and may_wait:
+            waiting.append(replace(memory, due=Due.GIVE_BACK, due_at=now))
+    return ended, waiting
 
 
 def not_returned(

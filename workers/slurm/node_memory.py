@@ -10,6 +10,8 @@ import sqlalchemy as sa
 
 from producers.batched import batched
 from schemas.commands import Desired
+from schemas.envelope import parse
+from schemas.events import RequestEvent, event_from
 from workers.slurm.decide import RequestedState
 from workers.store import tables
 from workers.store.database import insert
@@ -73,6 +75,25 @@ def requested_states(
             found[node] = RequestedState(
                 Desired(desired), generation, leased=bool(has_lease), held=node in held
             )
+    return found
+
+
+def newest_rounds(
+    connection: sa.Connection, cluster: str, names: Sequence[str]
+) -> Mapping[str, tuple[int, RequestEvent | None]]:
+    """The generation of each node's newest request, and the outcome of its last round; None if it is open."""
+    found: dict[str, tuple[int, RequestEvent | None]] = {}
+    for chunk in batched(names):
+        query = (
+            sa.select(nodes.c.node, nodes.c.generation, requests.c.event)
+            .join(requests, requests.c.request_id == nodes.c.request_id)
+            .where(
+                nodes.c.cluster == cluster, nodes.c.node.in_(chunk), requests.c.cluster == cluster
+            )
+            .order_by(requests.c.round)
+        )
+        for node, generation, event in connection.execute(query):
+            found[node] = generation, None if event is None else event_from(parse(event))
     return found
 
 

@@ -18,7 +18,7 @@ from workers.slurm import node_memory
 from workers.slurm.after_update import after_due, after_event, failures_before, returning_sooner
 from workers.slurm.apply import AVAILABLE, apply_updates
 from workers.slurm.decide import RequestedState, Situation, decide, waits_for_cloud
-from workers.slurm.due import due_updates, never_due, not_returned
+from workers.slurm.due import due_updates, never_due, not_returned, told_in_vain
 from workers.slurm.failed_jobs import FailedJobs, unreported
 from workers.slurm.job_events import JobEvents
 from workers.slurm.metrics import SlurmMetrics
@@ -133,9 +133,9 @@ class NodeUpdates:
         self.jobs.add(unreported(self._store, self._slurm, self._settings))
 
     def take_up(self) -> None:
-        """Let nodes return that are out of service with our reason although nothing is due for them.
+        """Tell what slurmctld has lost of what it was told before.
 
-        Nodes that Slurm lost from view while they are powered down are made available again: nobody
+        Nodes that are out of service with our reason although nothing is due for them return. Nodes that Slurm lost from view while they are powered down are made available again: nobody
         knows whether slurmctld was restarted since.
         """
         states = self._slurm.nodes()
@@ -150,13 +150,28 @@ class NodeUpdates:
             known = node_memory.recall_all(connection, settings.cluster)
             late = {one.node: one for one in never_due(known.values(), settings.slurm, now)}
             found = not_returned(states, known, settings.nodes.keys(), settings.slurm, now)
-            changed = late | {one.node: one for one in found}
+            booting = [n for n in settings.nodes if n in states and states[n].booting]
+            rounds = node_memory.newest_rounds(connection, settings.cluster, booting)
+            ended, waiting = told_in_vain(rounds, known, settings.slurm, now)
+            changed = late | {one.node: one for one in (*found, *waiting)}
             node_memory.remember(connection, settings.cluster, changed.values())
         for one in found:
             wait = round((one.due_at - now) / 1e9)
             self._log.warning(
                 "node_not_returned", node=one.node, reason=one.reason, returns_in=wait
             )
+        self._tell_again(ended, known)
+
+    def _tell_again(
+        self, ended: Mapping[str, RequestEvent], known: Mapping[str, NodeMemory]
+    ) -> None:
+        """Report outcomes once more, as far as they still lead to an update."""
+        if not ended:
+            return
+        decide = partial(self._decide, ended, known, {})
+        applied = apply_updates(self._slurm, ended.keys(), decide)
+        failed = [u for n, u in applied.updates.items() if n not in applied.refused]
+        self.jobs.add([update for update in failed if update.kind.fails_boot and update.jobs])
 
     def _unavailable(self, names: Collection[str]) -> list[str]:
         states = self._slurm.nodes(names)
