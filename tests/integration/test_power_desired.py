@@ -907,3 +907,30 @@ def test_workers_that_share_nodes_never_wait_in_a_circle(store: Store) -> None:
 
     with ThreadPoolExecutor(3) as pool:
         assert list(pool.map(work, range(3))) == [0, 1, 2]
+
+
+def test_the_boots_of_other_workers_are_seen_until_their_requests_end(store: Store) -> None:
+    """Also one that rests between two workers; of our own, only those that are over."""
+    ours, theirs = store.worker(), store.worker()
+    request = pending(RESUME)
+    generation = request.command.generation
+
+    def seen(worker: PowerStore) -> list[tuple[str, bool]]:
+        boots = worker.boots_elsewhere()
+        assert all(0 <= boot.age < 60 for boot in boots)
+        return [(boot.node, boot.is_over) for boot in boots]
+
+    accepted(ours, request)
+    assert seen(theirs) == []
+    ours.commit(Batch(booted={"node1": generation}), NOW)
+    assert (seen(theirs), seen(ours)) == ([("node1", False)], [])
+    ours.commit(Batch(released={"node1"}), NOW)
+    assert seen(theirs) == seen(ours) == [("node1", False)]
+    accepted(ours, request)
+    finish(ours, request)
+    assert seen(theirs) == seen(ours) == [("node1", True)]
+    failed = pending(replace(RESUME, node="node2"))
+    accepted(theirs, failed)
+    theirs.commit(Batch(booted={"node2": failed.command.generation}), NOW)
+    finish(theirs, failed, Transition.FAILED)
+    assert seen(ours) == [("node1", True)]

@@ -35,7 +35,7 @@ from workers.power.node import QUEUED, Calling, Decided, PendingNode
 from workers.power.publisher import Publisher
 from workers.power.state import EngineState
 from workers.power.steps import Finish, MakeCall, ParkNode, Retry, WaitFor
-from workers.store.power_store import Batch
+from workers.store.power_store import Batch, Boot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,6 +62,13 @@ class NoCloud:
 
     def close(self) -> None:
         """Nothing is open."""
+
+
+class NoOtherBoots:
+    """A store that no other worker uses."""
+
+    def boots_elsewhere(self) -> list[Boot]:
+        return []
 
 
 class Registered:
@@ -92,10 +99,11 @@ class Bench:
             PowerSettings(),
             self.state,
             {"main": self.driver},
-            cast("PowerStore", None),
+            cast("PowerStore", NoOtherBoots()),
             cast("SnapshotReader", self.snapshots),
             self.publisher,
             registers_within=600.0,
+            cloud_of={},
         )
 
     def put(self, waiting: PendingNode) -> PendingNode:

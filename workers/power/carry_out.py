@@ -20,7 +20,7 @@ from workers.power.node import LOOKING, QUEUED, Calling, Judging, PendingNode, Q
 from workers.power.publisher import Publisher
 from workers.power.state import EngineState
 from workers.power.steps import Finish, MakeCall, ParkNode, Retry, Step, WaitFor
-from workers.store.power_store import PowerStore
+from workers.store.power_store import Boot, PowerStore
 from workers.store.slurm_view import SnapshotReader
 
 _DRY_RUN = "dry_run"
@@ -37,6 +37,7 @@ class StepTaker:
     snapshots: SnapshotReader
     publisher: Publisher
     registers_within: float
+    cloud_of: Mapping[str, str]
     _rest: GroupRest = field(default_factory=GroupRest)
     # calls that were decided in this turn
     _decided: dict[str, Act] = field(default_factory=dict)
@@ -58,6 +59,7 @@ class StepTaker:
             cloud.tokens_away,
             oldest=now - cloud.listing_lasts,
             peers=partial(self.state.on_cloud, cloud.name),
+            elsewhere=partial(self._elsewhere, cloud.name),
         )
         refusal = self._rest.refusal(node.group_name, now)
         step = next_step(node, view, refusal, registered=False, now=now)
@@ -65,6 +67,10 @@ class StepTaker:
             registered = self.snapshots.has_registered(node.name, node.row.generation)
             step = next_step(node, view, refusal, registered=registered, now=now)
         return step
+
+    def _elsewhere(self, cloud: str) -> list[Boot]:
+        boots = self.store.boots_elsewhere()
+        return [boot for boot in boots if self.cloud_of.get(boot.node) == cloud]
 
     def take(self, node: PendingNode, step: Step) -> None:
         """Carry a step out."""

@@ -79,7 +79,10 @@ class Engine:
         self._cloud_events = CloudEvents(state, clouds, power.api_timeout, metrics)
         # so soon after its boot a node registers, if ever
         within = 2.0 * settings.slurm.resume_timeout
-        self._steps = StepTaker(power, state, clouds, store, snapshots, self._publisher, within)
+        cloud_of = {node: settings.groups[name].cloud for node, name in settings.nodes.items()}
+        self._steps = StepTaker(
+            power, state, clouds, store, snapshots, self._publisher, within, cloud_of
+        )
         self._reread: set[str] = set()
         self._is_paused = False
         self._store_error: BaseException | None = None

@@ -29,6 +29,7 @@ from workers.power.node import (
     recorded,
 )
 from workers.power.steps import Finish, MakeCall, ParkNode, Retry, Step, WaitFor
+from workers.store.power_store import Boot
 
 # So many other boots that are stuck too are the cloud's fault, also where some are not.
 _STUCK_TOO = 2
@@ -47,6 +48,7 @@ class CloudSituation:
         tokens_away: whether the token service cannot be reached for it.
         oldest: a listing requested before this moment (monotonic seconds) starts nothing.
         peers: the pending nodes on it; called only where they matter.
+        elsewhere: the other boots on it, of all workers; called only where they matter.
     """
 
     servers: ServerView
@@ -54,6 +56,7 @@ class CloudSituation:
     tokens_away: bool
     oldest: float
     peers: Callable[[], Collection[PendingNode]]
+    elsewhere: Callable[[], Collection[Boot]] = tuple
 
 
 _FOR_ANYTHING = WaitFor()
@@ -171,9 +174,15 @@ def _boots_are_stuck(node: PendingNode, cloud: CloudSituation, now: float) -> bo
         return False
     if health.booted_at < health.stuck_at and now - health.stuck_at < node.group.boot_timeout:
         return True
-    others = [peer for peer in cloud.peers() if peer.name != node.name and peer.is_booting]
-    stuck = sum(now - peer.patient_since > peer.group.boot_timeout / 2 for peer in others)
-    return stuck >= _STUCK_TOO or 0 < stuck == len(others)
+    others = {p.name: p for p in cloud.peers() if p.name != node.name and p.is_booting}
+    half = {name: now - p.patient_since > p.group.boot_timeout / 2 for name, p in others.items()}
+    for boot in cloud.elsewhere():
+        if boot.is_over and boot.age < now - node.patient_since:
+            return False  # it began later, and has completed
+        if not boot.is_over and boot.node != node.name:
+            half.setdefault(boot.node, boot.age > node.group.boot_timeout / 2)
+    stuck = sum(half.values())
+    return stuck >= _STUCK_TOO or 0 < stuck == len(half)
 
 
 def _is_own_fault(node: PendingNode, failed: Judging, cloud: CloudSituation) -> bool:

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 
 from schemas.commands import Desired
 from workers.store.database import insert, store_clock
-from workers.store.tables import holds, nodes
+from workers.store.tables import holds, nodes, requests
 
 # For so long (ms) a boot from a future that the store's clock was set back from counts as one of now.
 _SET_BACK = 600_000
@@ -91,6 +91,25 @@ def missed_suspends(cluster: str) -> sa.Update:
         nodes.c.boot_from.between(1, below),
     )
     return _each(cluster).where(overtaken).values(boot_from=below)
+
+
+def boots(dialect: str, cluster: str, owner: str) -> sa.Select[Any]:
+    """The boots that other workers wait for, or that wait in a retry tier, and those that are over.
+
+    Of each the node, the seconds since the call that boots it, and whether it has completed.
+    """
+    is_over = nodes.c.reached >= nodes.c.generation
+    same = requests.c.cluster == nodes.c.cluster, requests.c.request_id == nodes.c.request_id
+    is_open = sa.exists().where(*same, requests.c.outcome.is_(None))
+    is_ours = sa.and_(nodes.c.lease_owner == owner, sa.not_(is_over))
+    age = sa.cast(store_clock(dialect) - nodes.c.booted_at, sa.Float) / 1000
+    return sa.select(nodes.c.node, age, is_over).where(
+        nodes.c.cluster == cluster,
+        nodes.c.desired == str(Desired.UP),
+        nodes.c.booted == nodes.c.generation,
+        sa.or_(is_over, is_open),
+        sa.or_(nodes.c.lease_owner.is_(None), sa.not_(is_ours)),
+    )
 
 
 def reached(cluster: str) -> sa.Update:

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from schemas.commands import PowerCommand
 from schemas.events import CloudAction, RequestEvent
-from workers.store import generations, group_images
+from workers.store import desired_state, generations, group_images
 from workers.store import requests as rounds
 from workers.store.database import reading
 from workers.store.generations import ClockLimit
@@ -31,6 +31,15 @@ class Asked(Protocol):
     @property
     def command(self) -> PowerCommand:
         """What it asks for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Boot:
+    """A node that a call has booted, `age` seconds ago; `is_over` once it has completed."""
+
+    node: str
+    age: float
+    is_over: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +171,14 @@ class PowerStore:
         """Up to where generations are plausible: `ahead` seconds above the time or the hooks' clock."""
         with reading(self._store) as connection:
             return generations.clock_limit(connection, self._cluster, ahead, now)
+
+    def boots_elsewhere(self) -> list[Boot]:
+        """The boots that other workers wait for, or that wait in a retry tier, and those that are over."""
+        query = desired_state.boots(self._store.dialect.name, self._cluster, self.owner)
+        with reading(self._store) as connection:
+            return [
+                Boot(node, age, bool(is_over)) for node, age, is_over in connection.execute(query)
+            ]
 
     def image_of(self, group: str) -> str | None:
         """The id of the image to create a group's servers from, instead of its template's."""
