@@ -294,6 +294,8 @@ def test_the_byte_order_mark_of_an_editor_is_no_error(tmp_path: Path) -> None:
         (("log", "level"), "loud", 'log.level: must be one of "debug", "info", "warning", "error"'),
         (("power", "prefetch"), 0, "power.prefetch: must be a whole number at least 1 and at most"),
         (("power", "lease"), 1.0, "power: lease must be at least twice api_timeout"),
+        (("audit", "keep"), 3600.0, "audit.keep: is 3600 s, and power.keep_outcomes 2592000 s: an"),
+        (("power", "keep_outcomes"), 15_552_000.0, "audit.keep: is 15552000 s, and power.keep_out"),
         (("power", "lease"), "1", "power.lease: must be a number above 0 and at most 315,360,0"),
         (("resync", "delete_strays"), 1, "resync.delete_strays: must be true or false, not 1"),
         (("notify", "webhook", 0, "nam"), "x", "notify.webhook[1].nam: is unknown; did you mean n"),

@@ -165,7 +165,18 @@ def load(
         **tables,
     )
     _require_own_files(settings)
+    _require_records(settings)
     return settings
+
+
+def _require_records(settings: Settings) -> None:
+    """Check that the log still has an outcome when the store may forget it: else the store never does."""
+    keep, outcomes = settings.audit.keep, settings.power.keep_outcomes
+    if keep <= outcomes:
+        raise ConfigError(
+            f"{settings.path}: audit.keep: is {keep:.0f} s, and power.keep_outcomes {outcomes:.0f} s: an outcome leaves "
+            "the store only while the audit log has it; make audit.keep the longer one"
+        )
 
 
 def _require_own_files(settings: Settings) -> None:

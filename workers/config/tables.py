@@ -166,7 +166,7 @@ class AuditSettings(Table, frozen=True):
             half beside it as key_file.pub.
         heads_file: signed heads are appended to it; copy it to another host.
         heads_every: time between two heads, while records are written.
-        keep: the age below which `lamplighter audit prune` drops no record.
+        keep: the age below which `lamplighter audit prune` drops no record; above power.keep_outcomes.
     """
 
     key_file: Path = Path("audit.key")
