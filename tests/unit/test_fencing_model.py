@@ -60,7 +60,7 @@ class Judge:
         newest = max(self.asks, key=lambda ask: (ask.generation, -ask.round))
         if state.server.status != ("ACTIVE" if newest.want is UP else "SHUTOFF"):
             return f"the node is {state.server.status}"
-        if newest.want is UP and newest.is_slurms and not state.booted:
+        if newest.waits_for_boot and not state.booted:
             return NOT_BOOTED
         for number, (ask, told) in enumerate(zip(self.asks, state.told, strict=True), 1):
             fine: list[set[str]] = [{"completed"}]
@@ -163,10 +163,14 @@ def test_a_replay_of_the_older_request_never_undoes_the_newer(asks: Asks, status
     ("asks", "status"),
     [
         pytest.param(
-            (Ask(1, DOWN), Ask(3, UP), Ask(2, DOWN)), "ACTIVE", id="a repair that powers off"
+            (Ask(1, DOWN), Ask(3, UP), Ask(2, DOWN, kind="repair")),
+            "ACTIVE",
+            id="a repair that powers off",
         ),
         pytest.param(
-            (Ask(1, UP), Ask(3, DOWN), Ask(2, UP)), "SHUTOFF", id="a repair that powers on"
+            (Ask(1, UP), Ask(3, DOWN), Ask(2, UP, kind="repair")),
+            "SHUTOFF",
+            id="a repair that powers on",
         ),
         pytest.param(RESUME_SUSPEND_RESUME, "SHUTOFF", id="a resume after both"),
     ],
@@ -225,6 +229,40 @@ def test_a_resume_boots_nothing_while_a_later_suspend_waits_for_a_snapshot() -> 
     # here, raises the row
     assert 0 < found.stuck < found.states / 4
     assert GIVEN_UP in given_up(Rules(power_offs=False)).late
+
+
+def confirmed(kind: str, rules: Rules) -> Found:
+    """A resume, and a later request of this kind to power the node off; a snapshot then shows either."""
+    asks = (Ask(1, UP), Ask(2, DOWN, kind=kind))
+
+    def judge(state: State) -> str | None:
+        fine = {"completed"}, {"superseded"}
+        wrong = next((f"told {sorted(told)}" for told in state.told if told not in fine), None)
+        # what Slurm shows in the end is what the node is
+        runs = state.server.status == "ACTIVE"
+        return wrong or (
+            f"the node is {state.server.status}" if runs is (state.slurm == "off") else None
+        )
+
+    start = initial(asks, "SHUTOFF", slurm="old", in_turn=True, faults=0)
+    return search(Model(asks, rules), start, judge)
+
+
+@pytest.mark.parametrize("kind", ["resume_fail", pytest.param("repair", marks=SLOW)])
+def test_a_resume_fail_and_a_repair_power_off_only_what_a_newer_snapshot_shows_as_off(
+    kind: str,
+) -> None:
+    """Slurm may have taken the node back: a node that registers late is back without any call."""
+    found = confirmed(kind, Rules())
+    assert set(found.ends) == {None}
+    assert found.stuck == 0
+    assert UNCONFIRMED not in found.late
+    assert {
+        "request 2 comes to worker 0, which parks it: no newer snapshot has come",
+        "request 2 comes to worker 0, which ends it",
+        "worker 0 is about to os-stop",
+    } <= found.names
+    assert UNCONFIRMED in confirmed(kind, Rules(snapshots=False)).late
 
 
 # -- the windows that remain

@@ -110,7 +110,7 @@ class Model:
         name = f"request {number + 1}"
         if place == "unasked":
             if state.messages[number - 1].place != "unasked":
-                waits = self.asks[number].want is Desired.UP
+                waits = self.asks[number].waits_for_boot
                 asked = state.with_message(number, "queued")
                 yield Step(
                     f"{name} is asked for", asked._replace(booted=state.booted and not waits)
@@ -234,7 +234,8 @@ class Model:
         worker = worker._replace(call=call)
         if verdict == "passed" or not (self.rules.guard and self.rules.reconcile):
             late = ON_HOLD if state.store.held else None
-            if state.late and state.slurm != "off" and action == STOP:
+            always = any(a.is_always_late for a in self.asks if a.generation == worker.generation)
+            if (state.late or always) and state.slurm in {"old", "on"} and action == STOP:
                 late = UNCONFIRMED
             given_up = worker.generation < state.store.off_asked and state.slurm != "on"
             if given_up and action in BOOTS:

@@ -76,7 +76,9 @@ def requests(asks: tuple[Ask, ...]) -> tuple[Pending, ...]:
 
 
 def _command(ask: Ask) -> PowerCommand:
-    asked = command(kind=_KINDS[ask.want], generation=MOMENT + ask.generation * 10**9)
+    kind = Kind.RESUME_FAIL if ask.kind == "resume_fail" else _KINDS[ask.want]
+    asked = command(kind=kind, generation=MOMENT + ask.generation * 10**9)
+    asked = replace(asked, repair=ask.kind == "repair")
     if asked.kind is Kind.RESUME:  # boots that Slurm no longer waits for are not modelled
         asked = replace(asked, expiry=_NEVER)
     return asked if ask.is_slurms else replace(asked, expiry=None)

@@ -21,12 +21,25 @@ class Ask(NamedTuple):
         want: the state it asks for.
         round: 2 for a replay.
         is_slurms: whether Slurm asks for it, and not an operator.
+        kind: "hook"; "repair", which follows from a snapshot of before all later requests; or
+            "resume_fail", of a boot that Slurm has given up.
     """
 
     generation: int
     want: Desired
     round: int = 1
     is_slurms: bool = True
+    kind: str = "hook"
+
+    @property
+    def waits_for_boot(self) -> bool:
+        """Whether slurmctld waits for a boot by it."""
+        return self.want is Desired.UP and self.is_slurms and self.kind == "hook"
+
+    @property
+    def is_always_late(self) -> bool:
+        """Whether Slurm may have taken the node back before it comes."""
+        return self.want is Desired.DOWN and self.kind != "hook"
 
 
 class Store(NamedTuple):
@@ -89,8 +102,7 @@ def _raise(store: Store, asks: tuple[Ask, ...], ask: Ask) -> Store:
     is_up = _wanted(store, asks) is Desired.UP
     is_open = store.reached < store.generation
     if ask.generation > store.generation:
-        waits = ask.want is Desired.UP and ask.is_slurms
-        if waits and not (
+        if ask.waits_for_boot and not (
             is_up and is_open and store.boot_from and store.boot_from >= store.off_asked
         ):
             store = store._replace(boot_from=ask.generation)
