@@ -434,6 +434,33 @@ def test_a_snapshot_is_recent_for_some_seconds_after_it_was_taken(
     assert (view.fresh, view.recent) == (True, taken < 10)
 
 
+@pytest.mark.parametrize(
+    ("behind", "delay", "recent"), [(0.0, 0.0, True), (8.0, 0.0, True), (8.0, 12.0, False)]
+)
+def test_a_snapshot_that_was_delayed_is_not_recent_though_our_clock_is_behind_the_hooks(
+    store: sa.Engine, scene: Scene, behind: float, delay: float, *, recent: bool
+) -> None:
+    """A prompt one has shown by how much the clocks differ."""
+    reader = SnapshotReader(store, CLUSTER, enabled=None, stale_after=60.0)
+    for late in (0.0, delay):
+        generation = time.time_ns() + int((behind - late) * 1e9)
+        with store.begin() as connection:
+            connection.execute(sa.delete(tables.snapshots))
+            snapshots.keep_snapshot(connection, replace(scene.snapshot(), generation=generation))
+        view = reader.view()
+    assert view is not None
+    assert (view.fresh, view.recent) == (True, recent)
+
+
+def test_a_snapshot_from_far_in_the_future_is_not_recent(store: sa.Engine, scene: Scene) -> None:
+    ahead = replace(scene.snapshot(), generation=time.time_ns() + 3600 * 10**9)
+    with store.begin() as connection:
+        snapshots.keep_snapshot(connection, ahead)
+    view = SnapshotReader(store, CLUSTER, enabled=None, stale_after=60.0).view()
+    assert view is not None
+    assert (view.fresh, view.recent) == (True, False)
+
+
 def test_a_server_that_its_nodes_own_cloud_lists_too_is_no_stray(scene: Scene) -> None:
     """Two clouds can be one project: with delete_strays, all nodes that are off would lose their servers."""
     tagged = replace(server("node1", "SHUTOFF"), cluster=CLUSTER, node="node1")

@@ -1,6 +1,7 @@
 """Slurm's snapshots in the store, as a power worker uses them, and the listings that they ask for."""
 
 import time
+from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -21,6 +22,8 @@ WANTED = frozenset({Power.ON, Power.POWERING_UP, Power.SET_DOWN})
 _FEW = 3
 # Seconds; twice the first retry tier, in which requests rest until a snapshot is recent.
 _RECENT = 10.0
+# So many of the last snapshots show by how much the hooks' clock and ours differ.
+_COMPARED = 5
 
 
 def has_lost_most(configured: Collection[str], shown: Collection[str]) -> bool:
@@ -91,6 +94,7 @@ class SnapshotReader:
         self._stale_after = stale_after
         self._trusted_from: int | None = None
         self._generation = 0
+        self._delays: deque[float] = deque(maxlen=_COMPARED)
         self._newest = SlurmView(0, {}, confirmed=False, fresh=False, recent=False)
         self.silent = False
 
@@ -110,12 +114,17 @@ class SnapshotReader:
             newest = self._newest
             if received.generation != newest.generation:
                 newest = self._newest = self._read(connection) or newest
+                arrived = time.monotonic() - received.age
+                self._delays.append(arrived - newest.generation / 1e9)
+        # the two clocks may differ: the quickest of the last ones took no time, as far as we know
+        delayed = self._delays[-1] - min(self._delays) if self._delays else 0.0
+        taken = time.time() - newest.generation / 1e9
         return replace(
             newest,
             confirmed=newest.generation > trusted_from,
             fresh=received.is_fresh(self._stale_after),
             age=received.age,
-            recent=received.is_fresh(_RECENT) and time.time() - newest.generation / 1e9 < _RECENT,
+            recent=received.is_fresh(_RECENT - delayed) and abs(taken) < _RECENT,
         )
 
     def has_registered(self, node: str, generation: int) -> bool:
