@@ -33,6 +33,7 @@ from workers.power.metrics import PowerMetrics
 from workers.power.next_step import BOOTS_STUCK
 from workers.power.node import QUEUED, Calling, Decided, PendingNode
 from workers.power.publisher import Publisher
+from workers.power.reception import HELD_ELSEWHERE
 from workers.power.state import EngineState
 from workers.power.steps import Finish, MakeCall, ParkNode, Retry, WaitFor
 from workers.store.power_store import Batch, Boot
@@ -196,6 +197,17 @@ def test_parking_keeps_attempts_and_ends_nothing(bench: Bench) -> None:
     assert bench.told() == [Transition.PARKED]
     assert (bench.state.nodes, bench.state.finished) == ({}, {})
     assert bench.state.batch.waited[UP.id, 1] == pytest.approx(30.0, abs=1.0)
+
+
+def test_a_request_that_waits_for_its_cloud_is_told_of_though_it_waited_for_something_else_before(
+    bench: Bench,
+) -> None:
+    """By this event Slurm gets the node back; later ones of the round would say nothing new."""
+    for parked, cause in enumerate((HELD_ELSEWHERE, HELD_ELSEWHERE, CAUSE, CAUSE)):
+        waiting = pending(UP, DeliveryHistory(parked=parked))
+        bench.publisher.parked(waiting, cause, "power.retry.5s")
+    told = [event_from(parse(message.body)) for message in bench.sent("power.events")]
+    assert [one.cause for one in told] == [HELD_ELSEWHERE, CAUSE]
 
 
 def test_a_node_with_a_call_under_way_is_not_parked(bench: Bench) -> None:

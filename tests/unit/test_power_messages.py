@@ -57,7 +57,9 @@ def test_parking_costs_no_attempt_and_is_reported_once_a_round() -> None:
     read = event_from(parse(told.body))
     assert (read.transition, read.round, read.attempt) == (Transition.PARKED, 3, 2)
 
-    again = messages.parked(pending(history=history_from(request.headers)), CAUSE, TIERS[1], NOW)
+    again = messages.parked(
+        pending(history=history_from(request.headers)), CAUSE, TIERS[1], NOW, told=True
+    )
     assert [message.exchange for message in again] == [TIERS[1]]
     assert again[0].headers[headers.PARKED] == 2
 

@@ -54,6 +54,19 @@ def test_waiting_for_a_cloud_keeps_earlier_failures() -> None:
     assert failures_before(ended, None) == 0
 
 
+def test_a_node_that_waits_first_for_a_lease_then_for_its_cloud_is_given_back_in_time() -> None:
+    update = SlurmUpdate(UpdateKind.NOTHING, "node1", "")
+    first = event(Transition.PARKED, cause=Cause("lease_held", "another worker acts on it"))
+    held = after_event(first, update, None, SETTINGS, first.time)
+    assert held is not None
+    assert (held.due, held.due_at) == (Due.GIVE_BACK, first.time + 30 * NS)
+    later = replace(first, time=first.time + 25 * NS, cause=Cause("network", "away"))
+    waits = after_event(later, update, held, SETTINGS, later.time)
+    assert waits is not None
+    assert (waits.due, waits.due_at) == (Due.GIVE_BACK, first.time + 30 * NS)
+    assert waits.error == "network"
+
+
 @pytest.mark.parametrize("ahead", [NS, 3600 * NS, MOST - NOW])
 @pytest.mark.parametrize("transition", [Transition.PARKED, Transition.COMPLETED])
 def test_an_event_from_the_future_delays_nothing_and_every_store_holds_its_end(

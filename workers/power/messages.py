@@ -22,7 +22,6 @@ from workers.power.steps import Finish
 from workers.store.group_images import GroupImage
 from workers.store.power_store import NodeEnd
 
-_HOUR = 3600 * 10**9
 _BY_ATTEMPT = list(topology.RETRY_TIERS)
 
 
@@ -60,12 +59,14 @@ def retried(pending: Pending, cause: Cause, now: int) -> tuple[str, list[Message
     return tier, [_to(tier, pending, history), event(made)]
 
 
-def parked(pending: Pending, cause: Cause, tier: str, now: int) -> list[Message]:
-    """The request on its way to a tier with its attempts unchanged; the event once a round."""
+def parked(
+    pending: Pending, cause: Cause, tier: str, now: int, *, told: bool = False
+) -> list[Message]:
+    """The request on its way to a tier with its attempts unchanged; the event unless that was `told`."""
     history = replace(pending.history, parked=pending.history.parked + 1)
     rest = topology.RETRY_TIERS[tier]
     made = about(pending, Transition.PARKED, history, now, cause=cause, retry_in=rest)
-    return [_to(tier, pending, history), *([event(made)] if history.parked == 1 else [])]
+    return [_to(tier, pending, history), *([] if told else [event(made)])]
 
 
 def dead_letter(delivery: Delivery, history: DeliveryHistory, cause: Cause, now: int) -> Message:
@@ -90,7 +91,7 @@ def refused(pending: Pending, cause: Cause, now: int) -> Notice:
         name="alarm.request_refused",
         cluster=command.cluster,
         subject=command.cluster if is_ahead else command.node,
-        key=str(now // _HOUR) if is_ahead else f"{pending.id}/{pending.history.round}",
+        key=str(now // (3600 * 10**9)) if is_ahead else f"{pending.id}/{pending.history.round}",
         time=now,
         message=cause.message,
         remedy="see lamplighter clock show"

@@ -20,6 +20,8 @@ from workers.power import messages
 from workers.power.events import Confirmed
 from workers.power.intake import Pending
 from workers.power.metrics import PowerMetrics
+from workers.slurm.causes import BUSY
+from workers.store.requests import RoundKey
 
 _RESEND = 1.0
 
@@ -117,7 +119,7 @@ class Publisher:
     cluster: str
     metrics: PowerMetrics
     _log: FilteringBoundLogger = field(default_factory=structlog.get_logger)
-    # the last ones: each would be one record for each request that waits
+    _waiting: dict[RoundKey, str] = field(default_factory=dict)
     _alarms: deque[str] = field(default_factory=lambda: deque(maxlen=100))
 
     def accepted(self, request: Pending, now: int) -> None:
@@ -146,7 +148,12 @@ class Publisher:
             "request_parked", **_keys(request), cause=cause.error, tier=tier
         )
         self.metrics.parked.labels(cause.error).inc()
-        sent = messages.parked(request, cause, tier, time.time_ns())
+        told = request.history.parked > 0
+        if cause.error not in BUSY and self._waiting.get(request.key) != cause.error:
+            # Slurm hears of what waits for a cloud, also if it has waited for something else before
+            self._waiting[request.key] = cause.error
+            told = False
+        sent = messages.parked(request, cause, tier, time.time_ns(), told=told)
         self.outbox.finish(request.delivery, sent)
 
     def ended(self, request: Pending, body: bytes, event: RequestEvent | None = None) -> None:
@@ -165,6 +172,7 @@ class Publisher:
             history = request.history.failed(event.cause, event.time)
             letter = messages.dead_letter(request.delivery, history, event.cause, event.time)
             sent.insert(0, letter)
+        self._waiting.pop(request.key, None)
         self.metrics.ended.labels(event.kind, event.transition).inc()
         if failed and event.kind is Kind.RESUME:
             self.metrics.boots_failed.labels(event.cloud or "none", cause or "unknown").inc()

@@ -21,6 +21,7 @@ from workers.power.admit import (
     Admission,
     End,
     Park,
+    Take,
     admit,
     ahead_of_time,
 )
@@ -43,14 +44,10 @@ def _is_unused_off(request: Pending, how: Admission) -> bool:
 
     What waits because its generation is implausible would shut out whatever boots the node.
     """
-    match how:
-        case Park(cause):
-            unused = cause.error != IMPLAUSIBLE
-        case End(transition):
-            unused = transition is Transition.SUPERSEDED
-        case _:
-            return False
-    return unused and request.command.is_slurms_power_off
+    if isinstance(how, Take) or how.cause.error == IMPLAUSIBLE:
+        return False
+    failed = isinstance(how, End) and how.transition is not Transition.SUPERSEDED
+    return request.command.is_slurms_power_off and not failed
 
 
 def on_hold(reason: str) -> Cause:

@@ -97,12 +97,15 @@ def _failed(
 def _waiting(
     event: RequestEvent, known: NodeMemory | None, settings: SlurmSettings, now: int
 ) -> NodeMemory:
+    due_at = _happened(event, now) + int(settings.give_back_after * _NS)
+    if known and (known.generation, known.due) == (event.generation, Due.GIVE_BACK):
+        due_at = min(due_at, known.due_at)  # it has waited for something else before
     return NodeMemory(
         node=event.node,
         generation=event.generation,
         failures=known.failures if known else 0,
         due=Due.GIVE_BACK,
-        due_at=_happened(event, now) + int(settings.give_back_after * _NS),
+        due_at=due_at,
         error=event.cause.error if event.cause else "",
         reason=reason(event.cause),
         jobs=tuple(sorted(job.job_id for job in event.jobs)),

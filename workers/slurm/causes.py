@@ -38,8 +38,9 @@ _RETRYABLE = frozenset(
 )
 # Causes that affect the whole group: once one of its nodes has booted, the others are worth a try.
 GROUP_CAUSES = NO_ROOM | {"bad_template", "forbidden", "bad_request"}
-# Causes for which a request is parked although its cloud is available: the node is not given back.
-BUSY = frozenset({"lease_held", "held_long", "on_hold", "unconfirmed"})
+# Causes for which a request is parked although its cloud is available: the node is not given back. Nor is
+# one while a worker holds its lease, but to wait for that counts: its cloud may be away afterwards.
+BUSY = frozenset({"held_long", "on_hold", "unconfirmed", "implausible_generation"})
 
 
 def kind_of(error: str) -> CauseKind:
