@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import psutil
@@ -51,6 +52,24 @@ def test_a_frozen_worker_whose_lease_has_gone_does_no_harm_when_it_wakes(
         system.workers["power"].send(signal.SIGCONT)
         system.settle(90)
         system.check()
+
+
+def test_boots_that_went_well_while_the_worker_was_stopped_complete(
+    run_dir: Path, broker_url: str
+) -> None:
+    """Their boot_timeout ran out meanwhile: only what is listed after that may end them."""
+    plan = SystemPlan(nodes=4, boot=2.0, group="boot_timeout = 4.0")
+    with WholeSystem(run_dir / "fleet", broker_url, plan) as system:
+        system.request("resume")
+        until(lambda: system.cloud.counts().get("start", 0) == 4, 20, "four start calls")
+        called = time.monotonic()
+        system.freeze("power")
+        until(lambda: set(system.statuses().values()) == {"ACTIVE"}, 20, "the boots")
+        until(lambda: time.monotonic() > called + 5.0, 20, "the end of boot_timeout")
+        system.workers["power"].send(signal.SIGCONT)
+        system.settle(60)
+        system.check()
+        assert system.outcomes() == {"completed": 4}
 
 
 def test_a_worker_frozen_within_its_transaction_holds_others_up_for_seconds_only(

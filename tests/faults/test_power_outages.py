@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -87,6 +88,27 @@ def test_the_token_service_killed_and_away(run_dir: Path, broker_url: str) -> No
         system.worker("tokens")
         system.settle(90)
         system.check()
+        assert no_attempt_was_burned(system)
+
+
+def test_boots_that_went_well_while_the_token_service_was_away_complete(
+    run_dir: Path, broker_url: str
+) -> None:
+    """Their boot_timeout ran out while nobody could look; other boots wait for their first call."""
+    plan = SystemPlan(nodes=6, boot=2.0, group="boot_timeout = 4.0")
+    with WholeSystem(run_dir / "fleet", broker_url, plan) as system:
+        system.request("resume", "node[1-3]")
+        until(lambda: system.cloud.counts().get("start", 0) == 3, 20, "three start calls")
+        called = time.monotonic()
+        assert system.workers["tokens"].stop() == 0
+        system.cloud.revoke_tokens()
+        until(lambda: "token_service_away" in system.log("power"), 60, "the worker to notice")
+        system.request("resume", "node[4-6]")
+        until(lambda: time.monotonic() > called + 5.0, 20, "the end of boot_timeout")
+        system.worker("tokens")
+        system.settle(90)
+        system.check()
+        assert system.outcomes() == {"completed": 6}
         assert no_attempt_was_burned(system)
 
 
