@@ -296,14 +296,18 @@ def test_a_request_from_another_clock_that_is_ahead_waits_and_shuts_nothing_out(
 # -- boots that slurmctld waits for
 
 
+@pytest.mark.parametrize("strategy", ["stop", "delete"])
 @pytest.mark.parametrize("late_first", [True, False])
 def test_a_resume_that_overtakes_a_suspend_boots_the_server_that_still_runs(
     open_power_bench: Callable[..., PowerBench],
     power_cloud: SimCloud,
     late_first: bool,  # noqa: FBT001
+    strategy: str,
 ) -> None:
     """Slurmctld ignores a slurmd whose boot is older than its resume."""
-    bench = open_power_bench()
+    if strategy == "delete":
+        power_cloud.remove_servers("main1")
+    bench = open_power_bench(group=f'strategy = "{strategy}"\n{TEMPLATE}')
     first = from_slurm(resume())
     bench.ask(first)
     assert bench.ending(first).transition is COMPLETED
@@ -312,7 +316,7 @@ def test_a_resume_that_overtakes_a_suspend_boots_the_server_that_still_runs(
     (told, *_) = bench.endings(up, down)
     assert told.transition is COMPLETED
     made = [action.action for action in told.actions]
-    assert made[-1] in {"reboot", "os-start"}
+    assert made[-1] in {"reboot", "os-start" if strategy == "stop" else "create"}
     assert power_cloud.servers()["main1"].status == "ACTIVE"
 
 
@@ -410,6 +414,24 @@ def test_tagging_that_has_no_effect_ends(
     assert told.cause is not None
     assert (told.transition, told.cause.error) == (FAILED, "adopt_failed")
     assert [action.action for action in told.actions] == ["tag", "tag"]
+
+
+def test_a_deployment_whose_creation_hangs_leaves_one_server_also_with_strategy_stop(
+    open_power_bench: Callable[..., PowerBench],
+    power_cloud: SimCloud,
+) -> None:
+    """What the first call made may come late: a second server is deleted, or never made."""
+    power_cloud.remove_servers("main1")
+    power_cloud.inject(Fault(effect=Hang(seconds=2.0), kind="create", times=1))
+    bench = open_power_bench(power={"api_timeout": 1.0}, group=TEMPLATE)
+    ready = command("main1", kind=Kind.DEPLOY, generation=time.time_ns())
+    bench.ask(ready)
+    assert bench.ending(ready, timeout=40).transition is COMPLETED
+    down = suspend(after=1)
+    bench.ask(down)
+    assert bench.ending(down).transition is COMPLETED
+    counts = power_cloud.counts()
+    assert counts["create"] - counts.get("delete", 0) == 1
 
 
 def test_a_creation_that_hangs_leaves_no_server_behind(
