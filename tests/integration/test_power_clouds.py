@@ -15,8 +15,12 @@ from tests.testbed.requests import resume, starts, suspend
 from tests.testbed.simcloud.effects import Answer, Hang
 from tests.testbed.simcloud.faults import Fault
 from tests.testbed.simcloud.handle import SimCloud
+from tests.testbed.simcloud.settings import ServerSpec
 from tests.testbed.waiting import until
 from workers.broker import topology
+from workers.broker.link import Link
+from workers.clouds.driver import CloudDriver, Listed
+from workers.errors import TokenServiceAwayError
 from workers.store.heartbeats import PROBLEM
 
 if TYPE_CHECKING:
@@ -60,6 +64,35 @@ def test_requests_outlive_an_outage_without_an_attempt(
     for one in asked:
         [event] = parked(power_bench, one)
         assert event.attempt == 0
+
+
+def test_without_tokens_for_one_cloud_consumption_goes_on_for_the_other(
+    open_power_bench: Opens,
+    power_cloud: SimCloud,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Neither pauses the other, nor does its good token resume anything: nothing flaps."""
+    with SimCloud() as other:
+        other.add_servers([ServerSpec(name="other1")])
+        away, paused, real = [True], list[bool](), CloudDriver._list
+
+        def _list(self: CloudDriver, since: str | None, asked: float, whole: bool) -> None:  # noqa: FBT001
+            if self.name == "other" and away[0]:
+                error = TokenServiceAwayError("nobody answers")
+                self._post(Listed(self.name, asked, whole, error))
+            else:
+                real(self, since, asked, whole)
+
+        monkeypatch.setattr(CloudDriver, "_list", _list)
+        monkeypatch.setattr(Link, "pause", lambda _self: paused.append(True))
+        bench = open_power_bench({"main": power_cloud, "other": other})
+        waits, well = resume("other1"), [resume(node) for node in NODES[:3]]
+        bench.ask(waits, *well)
+        assert {one.transition for one in bench.endings(*well)} == {COMPLETED}
+        assert bench.transitions(waits) == [Transition.ACCEPTED]
+        away[0] = False
+        assert bench.ending(waits).transition is COMPLETED
+        assert (paused, starts(other)) == ([], 1)
 
 
 @pytest.mark.parametrize("kind", ["outage", "brown-out", "no rights", "calls refused"])
