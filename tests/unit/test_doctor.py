@@ -499,7 +499,12 @@ HOST: list[tuple[str, Callable[[Path], object], str, str]] = [
     ("no clock", lambda f: (f / "clock").rmdir(), "hooks.state", "install -d"),
     ("spool is a file", lambda f: _file(f / "spool"), "not a folder", "move it away"),
     ("open spool", lambda f: (f / "spool").chmod(0o777), "every user can write", "chmod"),
-    ("open above", lambda f: f.chmod(0o777), "spool is in a folder that anybody can change", "chmod"),
+    (
+        "open above",
+        lambda f: f.chmod(0o777),
+        "spool is in a folder that anybody can change",
+        "chmod",
+    ),
     ("a call that waits", lambda f: os.utime(_call(f), (1, 1)), "1 call waits", "relay"),
 ]
 

@@ -147,11 +147,8 @@ def _at_rest(
     desired: Desired, view: NodeView, group: GroupSettings, server: Server, action: str | None
 ) -> Decision:
     if action is None:
-        return _fail(
-            view,
-            "server_state",
-            f"the server is {server.status}; bring it to ACTIVE or SHUTOFF, then replay",
-        )
+        remedy = "bring it to ACTIVE or SHUTOFF, then replay"
+        return _fail(view, "server_state", f"the server is {server.status}; {remedy}")
     if action == HERE:
         return _here(desired, view, group, server)
     if action == BAKE:
@@ -250,9 +247,8 @@ def _adopt(view: NodeView, group: GroupSettings, server: Server) -> Decision:
 
 def _bake(view: NodeView, server: Server) -> Decision:
     """A second image fills the cloud: only a fresh listing shows that the server is at rest."""
-    if not view.fresh:
-        return Wait()
-    return Act(FIND_IMAGE if view.calls.get(BAKE) else BAKE, server.id)
+    action = FIND_IMAGE if view.calls.get(BAKE) else BAKE
+    return Act(action, server.id) if view.fresh else Wait()
 
 
 def _in_transition(

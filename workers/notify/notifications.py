@@ -54,7 +54,7 @@ def add(connection: sa.Connection, cluster: str, new: Iterable[Notification]) ->
         )
 
 
-def claim(
+def claim(  # noqa: PLR0913, PLR0917 - which one, and three times
     connection: sa.Connection, cluster: str, webhook: str, now: int, until: int, latest: int
 ) -> Notification | None:
     """Take the notification that has been due longest; it is due again at `until`.
