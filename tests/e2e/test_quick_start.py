@@ -170,6 +170,13 @@ def test_the_quick_start_leads_to_the_first_job(run_dir: Path, wheel: Path) -> N
     assert "not done (RabbitMQ does not run, or runs elsewhere" in container
     assert "\n  systemctl restart slurmctld lamplighter.target\n" in container
     assert container.endswith("no differences\n")
+    # SlurmUser writes the state store, and only reads the audit log
+    for right in (
+        "660 lamplighter /var/lib/lamplighter/state.db",
+        "640 lamplighter /var/lib/lamplighter-audit/audit.db",
+    ):
+        assert f"\n{right}\n" in modes
+    assert "600 lamplighter /var/lib/lamplighter-audit/audit.key\n" in modes
 
 
 def recap(output: str) -> dict[str, tuple[int, int]]:
