@@ -49,7 +49,7 @@ EXECUTED = {
     ("docs/audit.md", "Verification"): "tests/faults/test_page_commands.py",
     ("docs/audit.md", "Retention"): "tests/faults/test_page_commands.py",
     ("docs/configuration.md", "The time"): "tests/faults/test_page_commands.py",
-    ("docs/from-scripts.md", "The way"): "tests/faults/test_page_commands.py",
+    ("docs/from-scripts.md", "The way"): "tests/e2e/test_from_scripts.py",
     ("docs/nodes.md", "One image for many nodes"): "tests/faults/test_page_commands.py",
 }
 # Those of which no test executes the commands as printed, and why.
