@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-import click
 import sqlalchemy as sa
 
 from ops.install.cloud_entry import CloudEntry, asked, read_entry, read_site
@@ -74,20 +73,17 @@ def ask_site(
         store=_store(options["store"]),
         management_url=management_url,
         insecure=options["insecure"],
-        prolog=_prolog(slurm, answer=options["prolog"], ask=ask),
+        prolog=_prolog(slurm, answer=options["prolog"]),
         slurm_version=version_in(output_of(("slurmctld", "-V"))),
     )
     return site, entry
 
 
-def _prolog(slurm: SlurmConf, *, answer: bool | None, ask: bool) -> bool:
-    """Whether jobs wait in lamplighter-prolog: not asked where slurm.conf has it already."""
+def _prolog(slurm: SlurmConf, *, answer: bool | None) -> bool:
+    """Whether jobs wait in lamplighter-prolog: where the site says so, or slurm.conf has it already."""
     if answer is not None:
         return answer
-    if str(PROGRAMS / PROLOG) in slurm.values.get("prologslurmctld", "").split(","):
-        return True
-    question = f"Start jobs as soon as their nodes are there, by {PROLOG} (docs/prolog.md)?"
-    return ask and click.confirm(question, default=False)
+    return str(PROGRAMS / PROLOG) in slurm.values.get("prologslurmctld", "").split(",")
 
 
 def _require_together(options: Mapping[str, Any]) -> None:

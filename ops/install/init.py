@@ -68,7 +68,7 @@ _Plan: TypeAlias = Sequence[PlannedFile | PlannedLink | Step]
 @click.option("--store", metavar="URL",
               help="PostgreSQL, such as 'postgresql://HOST/DATABASE?sslmode=verify-full'; each role gets a user there. Default: SQLite.")  # fmt: skip
 @click.option("--prolog/--no-prolog", default=None,
-              help="Let jobs start as soon as their nodes are there (docs/prolog.md). With Slurm 22.05, salloc on nodes that are up then takes 3 s longer. Default: asked; no with --yes.")  # fmt: skip
+              help="Let jobs start as soon as their nodes are there (docs/prolog.md). With Slurm 22.05, salloc on nodes that are up then takes 3 s longer. Default: as slurm.conf has it.")  # fmt: skip
 @click.option("--insecure", multiple=True, type=click.Choice(["broker", "cloud", "store"]),
               help="Allow connections without encryption to its hosts; repeatable.")  # fmt: skip
 @click.option("--worker", "workers", multiple=True, type=click.Choice(units.ANYWHERE),

@@ -60,6 +60,10 @@ def advice(site: Site) -> Iterator[str]:
 
 def _prolog_advice(site: Site) -> Iterator[str]:
     if not site.prolog:
+        yield (
+            "Slurm lets a job wait up to 30 s more once its nodes are there: init --prolog takes that away "
+            "(docs/prolog.md says what it costs)"
+        )
         return
     others = site.slurm.values.get("prologslurmctld")
     if others is not None and str(_prolog(site)) not in others.split(","):

@@ -134,10 +134,10 @@ def test_any_name_of_a_cluster_in_slurm_conf_gives_one_of_ours(
 
 
 def test_what_is_on_the_host_is_not_asked(folder: Path) -> None:
-    """With slurm.conf and one entry in clouds.yaml, a site answers how its servers are made, and what is optional."""
-    result = run(folder, "--cloud=site", text="delete\ndebian-12\nm1.large\n\n")
+    """With slurm.conf and one entry in clouds.yaml, a site answers only how its servers are made."""
+    result = run(folder, "--cloud=site", text="delete\ndebian-12\nm1.large\n")
     assert result.exit_code == 0, result.output
-    assert result.output.count("?") == 4
+    assert result.output.count("?") == 3
     assert "very-secret" not in result.output
     start = result.output.index("cluster = ")
     toml = result.output[start : result.output.index("write: /etc/lamplighter/broker")]
@@ -150,23 +150,22 @@ def test_what_is_on_the_host_is_not_asked(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "lines", "text", "in_use"),
+    ("words", "lines", "in_use"),
     [
-        (["--yes"], "", "", False),
-        ([], "", "\n", False),
-        ([], "", "y\n", True),
-        (["--yes", "--prolog"], "", "", True),
-        (["--yes"], f"PrologSlurmctld={units.PROGRAMS}/lamplighter-prolog\n", "", True),
-        (["--no-prolog"], f"PrologSlurmctld={units.PROGRAMS}/lamplighter-prolog\n", "", False),
+        ([], "", False),
+        (["--prolog"], "", True),
+        ([], f"PrologSlurmctld={units.PROGRAMS}/lamplighter-prolog\n", True),
+        (["--no-prolog"], f"PrologSlurmctld={units.PROGRAMS}/lamplighter-prolog\n", False),
     ],
 )
 def test_jobs_wait_in_the_prolog_only_where_the_site_wants_it(
-    folder: Path, words: list[str], lines: str, text: str, *, in_use: bool
+    folder: Path, words: list[str], lines: str, *, in_use: bool
 ) -> None:
     """Its three places, lamplighter.toml, slurm.conf and slurmctld's unit, agree."""
     (folder / "slurm.conf").write_text(SLURM_CONF + lines)
-    result = run(folder, "--cloud=site", "--strategy=stop", *words, text=text)
+    result = run(folder, "--cloud=site", "--strategy=stop", *words)
     assert result.exit_code == 0, result.output
+    assert ("init --prolog" in result.output) is not in_use
     assert ('prolog = "/run/lamplighter/prolog"' in result.output) is in_use
     assert ("/slurmctld.service.d/lamplighter-prolog.conf" in result.output) is in_use
     assert ("PrologSlurmctld=" in result.output) is (in_use and not lines)

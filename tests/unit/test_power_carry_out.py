@@ -36,7 +36,7 @@ from workers.power.publisher import Publisher
 from workers.power.reception import HELD_ELSEWHERE
 from workers.power.state import EngineState
 from workers.power.steps import Finish, MakeCall, ParkNode, Retry, WaitFor
-from workers.store.power_store import Batch, Boot
+from workers.store.power_store import Batch, OtherBoot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,7 +68,7 @@ class NoCloud:
 class NoOtherBoots:
     """A store that no other worker uses."""
 
-    def boots_elsewhere(self) -> list[Boot]:
+    def boots_elsewhere(self) -> list[OtherBoot]:
         return []
 
 

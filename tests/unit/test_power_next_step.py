@@ -46,7 +46,7 @@ from workers.power.node import (
     joined,
 )
 from workers.power.steps import Finish, MakeCall, ParkNode, Retry, Step, WaitFor
-from workers.store.power_store import Boot
+from workers.store.power_store import OtherBoot
 
 if TYPE_CHECKING:
     from schemas.commands import PowerCommand
@@ -313,14 +313,14 @@ def test_the_last_of_several_stuck_boots_is_parked_too() -> None:
     assert isinstance(stuck(health=Health(stuck_at=108.0, booted_at=109.0)), Finish)
 
 
-def with_others(*elsewhere: Boot, own: int = 0) -> Step:
+def with_others(*elsewhere: OtherBoot, own: int = 0) -> Step:
     seen = cloud(listed(BOOTING, at=109.0), LIT, *peers(own, since=107.0))
     return step(LIT, replace(seen, elsewhere=lambda: elsewhere))
 
 
 def test_boots_of_other_workers_count_too() -> None:
     """With two power workers, a dead compute service leaves one stuck boot with each."""
-    old, young = Boot("node5", 4.0, is_over=False), Boot("node6", 3.0, is_over=False)
+    old, young = OtherBoot("node5", 4.0, is_over=False), OtherBoot("node6", 3.0, is_over=False)
     assert isinstance(with_others(old), ParkNode)
     assert isinstance(with_others(young), Finish)
     assert isinstance(with_others(old, own=1), Finish)
@@ -329,9 +329,9 @@ def test_boots_of_other_workers_count_too() -> None:
 
 
 def test_a_boot_fails_where_another_worker_has_completed_one_that_began_later() -> None:
-    old = Boot("node5", 4.0, is_over=False)
-    assert isinstance(with_others(old, Boot("node6", 9.5, is_over=True)), Finish)
-    assert isinstance(with_others(old, Boot("node6", 10.5, is_over=True)), ParkNode)
+    old = OtherBoot("node5", 4.0, is_over=False)
+    assert isinstance(with_others(old, OtherBoot("node6", 9.5, is_over=True)), Finish)
+    assert isinstance(with_others(old, OtherBoot("node6", 10.5, is_over=True)), ParkNode)
 
 
 @pytest.mark.parametrize("asked", [DOWN, BAKED])

@@ -20,7 +20,7 @@ from workers.power.node import LOOKING, QUEUED, Calling, Judging, PendingNode, Q
 from workers.power.publisher import Publisher
 from workers.power.state import EngineState
 from workers.power.steps import Finish, MakeCall, ParkNode, Retry, Step, WaitFor
-from workers.store.power_store import Boot, PowerStore
+from workers.store.power_store import OtherBoot, PowerStore
 from workers.store.slurm_view import SnapshotReader
 
 _DRY_RUN = "dry_run"
@@ -68,7 +68,7 @@ class StepTaker:
             step = next_step(node, view, refusal, registered=registered, now=now)
         return step
 
-    def _elsewhere(self, cloud: str) -> list[Boot]:
+    def _elsewhere(self, cloud: str) -> list[OtherBoot]:
         boots = self.store.boots_elsewhere()
         return [boot for boot in boots if self.cloud_of.get(boot.node) == cloud]
 

@@ -29,7 +29,7 @@ from workers.power.node import (
     recorded,
 )
 from workers.power.steps import Finish, MakeCall, ParkNode, Retry, Step, WaitFor
-from workers.store.power_store import Boot
+from workers.store.power_store import OtherBoot
 
 # So many other boots that are stuck too are the cloud's fault, also where some are not.
 _STUCK_TOO = 2
@@ -56,7 +56,7 @@ class CloudSituation:
     tokens_away: bool
     oldest: float
     peers: Callable[[], Collection[PendingNode]]
-    elsewhere: Callable[[], Collection[Boot]] = tuple
+    elsewhere: Callable[[], Collection[OtherBoot]] = tuple
 
 
 _FOR_ANYTHING = WaitFor()

@@ -34,7 +34,7 @@ class Asked(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Boot:
+class OtherBoot:
     """A node that a call has booted, `age` seconds ago; `is_over` once it has completed."""
 
     node: str
@@ -172,12 +172,13 @@ class PowerStore:
         with reading(self._store) as connection:
             return generations.clock_limit(connection, self._cluster, ahead, now)
 
-    def boots_elsewhere(self) -> list[Boot]:
+    def boots_elsewhere(self) -> list[OtherBoot]:
         """The boots that other workers wait for, or that wait in a retry tier, and those that are over."""
         query = desired_state.boots(self._store.dialect.name, self._cluster, self.owner)
         with reading(self._store) as connection:
             return [
-                Boot(node, age, bool(is_over)) for node, age, is_over in connection.execute(query)
+                OtherBoot(node, age, bool(is_over))
+                for node, age, is_over in connection.execute(query)
             ]
 
     def image_of(self, group: str) -> str | None:
