@@ -100,10 +100,6 @@ class Act:
     because: Cause | None = None
     for_slurm: bool = field(default=False, compare=False)
 
-    def of_same_call(self, other: "Act") -> bool:
-        """Whether both make the same call, for whatever reason."""
-        return (self.action, self.server_id) == (other.action, other.server_id)
-
 
 @dataclass(frozen=True, slots=True)
 class Fail:

@@ -140,7 +140,7 @@ def _failure(node: PendingNode, decision: Decision, refusal: Cause | None) -> Ca
     failed = node.phase
     if isinstance(failed, Judging):
         # what the cloud has refused is over where something else is to be done by now
-        again = isinstance(decision, Act) and decision.of_same_call(failed.act)
+        again = isinstance(decision, Act) and replace(decision, because=None) == failed.act
         if failed.then is not Then.REJECT or again:
             return failed.fault
     if isinstance(decision, Fail):
@@ -247,5 +247,6 @@ def action_of(
 def _after_error(node: PendingNode, act: Act, verdict: Verdict) -> PendingNode:
     conflicts = node.conflicts + (verdict.then is Then.LOOK)
     judges = verdict.then in {Then.PROBE, Then.PARK, Then.REJECT} or conflicts > _CONFLICTS
-    phase = Judging(verdict.cause, act, verdict.then) if judges else node.phase
+    judging = Judging(verdict.cause, replace(act, because=None), verdict.then)
+    phase = judging if judges else node.phase
     return replace(node, conflicts=conflicts, phase=phase)

@@ -150,7 +150,6 @@ class Publisher:
         self.metrics.parked.labels(cause.error).inc()
         told = request.history.parked > 0
         if cause.error not in BUSY and self._waiting.get(request.key) != cause.error:
-            # Slurm hears of what waits for a cloud, also if it has waited for something else before
             self._waiting[request.key] = cause.error
             told = False
         sent = messages.parked(request, cause, tier, time.time_ns(), told=told)
