@@ -8,8 +8,7 @@ from typing import Any
 from producers.hosts import MOST_NODES, expand, size
 from schemas.commands import Kind, PowerCommand, WaitingJob, parse_command
 from schemas.errors import MalformedMessageError
-from schemas.fields import shown
-from schemas.foreign_json import loads
+from schemas.fields import loads, shown
 from schemas.numbers import MOST
 
 __all__ = ["HookCall", "call_from", "commands", "expand", "expiry"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from producers.message import Message
 from schemas.envelope import parse
 from schemas.errors import MalformedMessageError
-from schemas.foreign_json import loads
+from schemas.fields import loads
 from schemas.notices import notice_from
 
 __all__ = ["EXCHANGE", "SpooledNotices", "messages", "notices_from"]

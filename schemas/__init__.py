@@ -7,8 +7,7 @@ addresses: IP addresses from outside.
 envelope: the CloudEvents envelope around every message.
 errors: the error for a message that cannot be read.
 events: what happened to a request.
-fields: strict reading and writing of JSON fields; checks of names; quoting of untrusted text.
-foreign_json: JSON from outside, in bounded depth.
+fields: JSON from outside, in bounded depth; its fields, read strictly and written; checks of names; quoting of text.
 headers: the AMQP headers of commands and dead letters.
 ids: message ids, derived from what the message says.
 jobs: what happened to a Slurm job on our nodes.

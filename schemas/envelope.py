@@ -13,8 +13,7 @@ from typing import Any
 
 from schemas import ids
 from schemas.errors import MalformedMessageError
-from schemas.fields import SENDER, Fields, is_cluster_name, is_node_name, shown
-from schemas.foreign_json import loads
+from schemas.fields import SENDER, Fields, is_cluster_name, is_node_name, loads, shown
 from schemas.numbers import MOST
 
 CONTENT_TYPE = "application/cloudevents+json"

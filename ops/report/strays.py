@@ -8,8 +8,7 @@ import sqlalchemy as sa
 from ops.report.outcome import unreadable
 from schemas.envelope import parse
 from schemas.errors import MalformedMessageError
-from schemas.fields import Fields
-from schemas.foreign_json import loads
+from schemas.fields import Fields, loads
 from schemas.notices import Notice, notice_from
 from workers.resync.drift import Drift
 from workers.store.tables import audit

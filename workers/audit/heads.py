@@ -18,7 +18,7 @@ from producers.disk import unusable
 from producers.settings import ConfigError
 from schemas.envelope import rfc3339
 from schemas.errors import MalformedMessageError
-from schemas.foreign_json import loads
+from schemas.fields import loads
 from workers.audit.log import last_record
 from workers.audit.signing import Signer
 from workers.process.files import append_line

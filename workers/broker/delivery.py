@@ -9,7 +9,7 @@ from schemas import headers
 from schemas.envelope import Envelope, parse
 from schemas.errors import MalformedMessageError
 from schemas.events import Cause
-from schemas.foreign_json import loads
+from schemas.fields import loads
 from workers.broker.failure_headers import with_failure
 
 # All headers together must fit into one frame of 128 KiB, or the broker closes the connection.

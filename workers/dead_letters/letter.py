@@ -11,8 +11,7 @@ from schemas.commands import Kind, PowerCommand, parse_command
 from schemas.envelope import Envelope, parse
 from schemas.errors import MalformedMessageError
 from schemas.events import Cause
-from schemas.fields import Fields
-from schemas.foreign_json import loads
+from schemas.fields import Fields, loads
 from workers.broker.sender_check import CAUSE as NOT_ALLOWED
 from workers.broker.topology import (
     DEAD_LETTER_QUEUE,

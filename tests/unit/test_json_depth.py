@@ -23,7 +23,7 @@ from schemas.commands import Kind
 from schemas.envelope import parse
 from schemas.errors import MalformedMessageError
 from schemas.events import Cause
-from schemas.foreign_json import MOST_DEEP, loads
+from schemas.fields import MOST_DEEP, loads
 from tests.testbed.messages import MOMENT, command
 from workers.audit.heads import head_from
 from workers.broker.delivery import history_from
