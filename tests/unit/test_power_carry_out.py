@@ -203,11 +203,24 @@ def test_a_request_that_waits_for_its_cloud_is_told_of_though_it_waited_for_some
     bench: Bench,
 ) -> None:
     """By this event Slurm gets the node back; later ones of the round would say nothing new."""
-    for parked, cause in enumerate((HELD_ELSEWHERE, HELD_ELSEWHERE, CAUSE, CAUSE)):
+    causes = (HELD_ELSEWHERE, HELD_ELSEWHERE, CAUSE, CAUSE, HELD_ELSEWHERE)
+    for parked, cause in enumerate(causes):
         waiting = pending(UP, DeliveryHistory(parked=parked))
         bench.publisher.parked(waiting, cause, "power.retry.5s")
     told = [event_from(parse(message.body)) for message in bench.sent("power.events")]
     assert [one.cause for one in told] == [HELD_ELSEWHERE, CAUSE]
+
+
+def test_what_was_told_of_waiting_requests_is_forgotten_at_last(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their rounds may end in other workers: what is kept of them must not grow for ever."""
+    monkeypatch.setattr("workers.power.publisher._MOST_TOLD", 2)
+    for name in ("node1", "node2", "node3", "node3", "node1"):
+        waiting = pending(command(name), DeliveryHistory(parked=1))
+        bench.publisher.parked(waiting, CAUSE, "power.retry.5s")
+    told = [event_from(parse(message.body)) for message in bench.sent("power.events")]
+    assert [one.node for one in told] == ["node1", "node2", "node3", "node1"]
 
 
 def test_a_node_with_a_call_under_way_is_not_parked(bench: Bench) -> None:

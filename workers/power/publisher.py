@@ -24,6 +24,7 @@ from workers.slurm.causes import BUSY
 from workers.store.requests import RoundKey
 
 _RESEND = 1.0
+_MOST_TOLD = 20_000
 
 
 @dataclass(slots=True)
@@ -119,7 +120,8 @@ class Publisher:
     cluster: str
     metrics: PowerMetrics
     _log: FilteringBoundLogger = field(default_factory=structlog.get_logger)
-    _waiting: dict[RoundKey, str] = field(default_factory=dict)
+    # what was told of why requests wait, oldest first; what is forgotten is told again
+    _told: dict[tuple[RoundKey, str], None] = field(default_factory=dict)
     _alarms: deque[str] = field(default_factory=lambda: deque(maxlen=100))
 
     def accepted(self, request: Pending, now: int) -> None:
@@ -148,10 +150,11 @@ class Publisher:
             "request_parked", **_keys(request), cause=cause.error, tier=tier
         )
         self.metrics.parked.labels(cause.error).inc()
-        told = request.history.parked > 0
-        if cause.error not in BUSY and self._waiting.get(request.key) != cause.error:
-            self._waiting[request.key] = cause.error
-            told = False
+        why = request.key, cause.error
+        told = request.history.parked > 0 and (cause.error in BUSY or why in self._told)
+        self._told[why] = None
+        if len(self._told) > _MOST_TOLD:
+            del self._told[next(iter(self._told))]
         sent = messages.parked(request, cause, tier, time.time_ns(), told=told)
         self.outbox.finish(request.delivery, sent)
 
@@ -160,10 +163,7 @@ class Publisher:
 
         `body` is the outcome as stored; `event` is the same, if it was read before.
         """
-        if event is None:
-            event, message = outgoing.stored(body)
-        else:
-            message = outgoing.event(event, body)
+        event, message = (event, outgoing.event(event, body)) if event else outgoing.stored(body)
         sent = [message]
         failed = event.transition is Transition.FAILED
         cause = event.cause.error if event.cause else None
@@ -171,7 +171,6 @@ class Publisher:
             history = request.history.failed(event.cause, event.time)
             letter = messages.dead_letter(request.delivery, history, event.cause, event.time)
             sent.insert(0, letter)
-        self._waiting.pop(request.key, None)
         self.metrics.ended.labels(event.kind, event.transition).inc()
         if failed and event.kind is Kind.RESUME:
             self.metrics.boots_failed.labels(event.cloud or "none", cause or "unknown").inc()
