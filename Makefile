@@ -24,7 +24,7 @@ unit: .venv/.ready ## Run the fast unit tests: no servers, no system packages
 	$(BIN)/python -m pytest -n 3 -m 'not slow' --hypothesis-profile=quick tests/unit
 
 test: .venv/.system-test .venv/.ready ## Run all tests; TESTS=PATH runs some of them
-	$(BIN)/python -m pytest -n 3 --no-loadscope-reorder $(TESTS)
+	$(BIN)/python -m pytest -n 4 --no-loadscope-reorder $(TESTS)
 
 check: .venv/.ready ## Check layout, lint rules, types and layers
 	$(BIN)/ruff check .

@@ -121,7 +121,7 @@ class Publisher:
     metrics: PowerMetrics
     _log: FilteringBoundLogger = field(default_factory=structlog.get_logger)
     # what was told of why requests wait, oldest first; what is forgotten is told again
-    _told: dict[tuple[RoundKey, str], None] = field(default_factory=dict)
+    _told: dict[RoundKey, set[str]] = field(default_factory=dict)
     _alarms: deque[str] = field(default_factory=lambda: deque(maxlen=100))
 
     def accepted(self, request: Pending, now: int) -> None:
@@ -150,9 +150,9 @@ class Publisher:
             "request_parked", **_keys(request), cause=cause.error, tier=tier
         )
         self.metrics.parked.labels(cause.error).inc()
-        why = request.key, cause.error
-        told = request.history.parked > 0 and (cause.error in BUSY or why in self._told)
-        self._told[why] = None
+        causes = self._told.setdefault(request.key, set())
+        told = request.history.parked > 0 and cause.error in BUSY | causes
+        causes.add(cause.error)
         if len(self._told) > _MOST_TOLD:
             del self._told[next(iter(self._told))]
         sent = messages.parked(request, cause, tier, time.time_ns(), told=told)
@@ -171,6 +171,7 @@ class Publisher:
             history = request.history.failed(event.cause, event.time)
             letter = messages.dead_letter(request.delivery, history, event.cause, event.time)
             sent.insert(0, letter)
+        self._told.pop(request.key, None)
         self.metrics.ended.labels(event.kind, event.transition).inc()
         if failed and event.kind is Kind.RESUME:
             self.metrics.boots_failed.labels(event.cloud or "none", cause or "unknown").inc()
