@@ -200,7 +200,7 @@ def open_bench(  # noqa: PLR0913 - what the two benchmarks vary
     nodes: int,
     *,
     slots: int | None,
-    worker: bool | None = None,
+    worker: bool = False,
 ) -> Bench:
     """A slurmctld with a slurm worker and the prolog, with so many slots; None: without the prolog.
 
@@ -219,7 +219,7 @@ def open_bench(  # noqa: PLR0913 - what the two benchmarks vary
         )
     slurm = stack.enter_context(PrivateSlurm(folder / "slurm", settings))
     names = iter(expand(f"node[1-{settings.nodes}]"))
-    if not (worker or slots is not None):
+    if slots is None and not worker:
         return Bench(slurm, names)
     more = (
         "[slurm]\nresume_timeout = 900\n"

@@ -24,11 +24,8 @@ if TYPE_CHECKING:
     from tests.testbed.slurm import PrivateSlurm
 
 JOBS = 500
-SLOTS = [
-    10,
-    40,
-    JOBS,
-]  # the default of 22.05, that of 23.11, and that of a slurmctld with GLIBC_TUNABLES
+# The default of 22.05, that of 23.11, and that of a slurmctld with GLIBC_TUNABLES.
+SLOTS = [10, 40, JOBS]
 SECONDS = 30.0  # of each measurement of CPU
 # Percent of one core; MB for each script; seconds until no script is left: as long as a script waits for a line, and 2 s more.
 CPU, EACH, GONE = 1.0, 1.0, 4.0

@@ -27,7 +27,7 @@ SENDER = "the sender must follow CloudEvents 1.0 and schemas/json"
 _INSTANT = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2})"
 )
-_HALF_PAIR = re.compile("[\ud800-\udfff]")
+HALF_PAIR = re.compile("[\ud800-\udfff]")
 _NS = 1_000_000_000
 # Slurm's node names are host names; slurmctld sends nothing else.
 _NODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,252}")
@@ -125,7 +125,7 @@ class Fields:
         if not shortest <= len(value) <= longest:
             raise self.wrong(field, f"must have {shortest} to {longest} characters")
         # json.loads accepts half a surrogate pair, which no file, database or argument can hold
-        if not value.isascii() and _HALF_PAIR.search(value):
+        if not value.isascii() and HALF_PAIR.search(value):
             raise self.wrong(field, "must be Unicode text")
         return value
 
@@ -189,7 +189,7 @@ class Fields:
 
 def fit(text: str) -> str:
     """Text from outside as a text field may hold it: cut, and `?` for half a surrogate pair."""
-    text = _HALF_PAIR.sub("?", text)
+    text = HALF_PAIR.sub("?", text)
     return text if len(text) <= LONGEST_TEXT else f"{text[: LONGEST_TEXT - 3]}..."
 
 

@@ -11,13 +11,12 @@ import yaml
 from producers.disk import user_name
 from producers.settings import ConfigError
 from producers.trust import UntrustedFileError, read_trusted
+from schemas.fields import HALF_PAIR
 
 _Shape = TypeVar("_Shape")
 # A site file has a few kB, a clouds.yaml little more; pure Python reads some 100 kB a second.
 _MOST_BYTES = 2**18
 _MOST_NODES = 50_000
-# An escape can give half a surrogate pair, which no file's name, argument or login can hold.
-_HALF_PAIR = re.compile("[\ud800-\udfff]")
 # A value that YAML reads as a number, a date or, for `no`, as false.
 _UNQUOTED = re.compile(r"Expected `str.*got `(int|float|bool|date|datetime)`")
 
@@ -67,7 +66,8 @@ def loaded(text: str) -> object:
             if left < 0:
                 raise yaml.YAMLError
             nodes += _children(node := nodes.pop())
-            if isinstance(node, yaml.ScalarNode) and _HALF_PAIR.search(node.value):
+            # an escape can give half a surrogate pair, which no file's name, argument or login can hold
+            if isinstance(node, yaml.ScalarNode) and HALF_PAIR.search(node.value):
                 raise yaml.MarkedYAMLError(problem_mark=node.start_mark)
         return None if root is None else loader.construct_document(root)
     finally:
