@@ -25,6 +25,7 @@ _EPOCH, _MICROSECOND = datetime.fromtimestamp(0, UTC), timedelta(microseconds=1)
 _EARLIER = 600 * _NS
 # slurmctld's timer runs every 30 s; both times are whole seconds, and its turn takes a moment.
 _TIMER = 33 * _NS
+_Moment = Annotated[datetime, Meta(tz=True)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +43,8 @@ class SlurmReports:
 class _RunData(msgspec.Struct, frozen=True, gc=False):
     job_id: Annotated[int, Meta(ge=1, le=MOST)]
     nodes: tuple[str, ...]
-    submitted_at: datetime
-    started_at: datetime
+    submitted_at: _Moment
+    started_at: _Moment
     user: str
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +12,7 @@ from ops.report import runs
 from ops.report.history import NodeHistory, PoweredOn
 from ops.report.runs import slurm_reports
 from schemas.envelope import parse
+from schemas.errors import MalformedMessageError
 from schemas.jobs import JobEvent, JobTransition, job_event_from
 from schemas.registrations import Registration
 from tests.testbed.strategies import job_events
@@ -40,6 +42,28 @@ def test_the_short_parser_of_runs_agrees_with_the_complete_parser(event: JobEven
     assert (found.job_id, found.nodes, found.user) == (whole.job_id, whole.nodes, whole.user)
     assert runs._ns(found.submitted_at) == whole.submitted_at
     assert runs._ns(found.started_at) == whole.started_at
+
+
+def test_a_run_that_cannot_be_parsed_is_named_by_its_record() -> None:
+    """Also one whose time has no zone: it is no moment."""
+    run = JobEvent(
+        JobTransition.STARTED,
+        "test",
+        5,
+        at(0),
+        at(9),
+        nodes=("n1",),
+        started_at=at(9),
+        user="ann",
+    )
+    envelope = run.to_envelope()
+    body = envelope.to_json()
+    assert runs._parse_run(body, envelope.type, "5", 17).job_id == 5
+    zone = json.loads(body)["data"]["started_at"][-1]
+    without = body.replace(f'{zone}"'.encode(), b'"')
+    assert without != body
+    with pytest.raises(MalformedMessageError, match=r"record 17: .*audit verify"):
+        runs._parse_run(without, envelope.type, "5", 17)
 
 
 @pytest.mark.parametrize(("started", "allocated"), [(100, 900), (1500, 0), (2100, 900)])
