@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 from tests.testbed.openstack.api import Keystone, Service, Token, by_password, in_project
 from tests.testbed.openstack.servers import DriverFailure, delete_all
 from tests.testbed.simcloud import credentials
-from tests.testbed.simcloud.effects import FallsBack
+from tests.testbed.simcloud.effects import FallsBack, NeverCompletes
 from tests.testbed.simcloud.faults import Fault
 
 if TYPE_CHECKING:
@@ -47,6 +47,9 @@ class Cloud(Protocol):
 
     def fail_power_on(self, names: str) -> None:
         """Let the power-on of servers whose names match a glob fail in the hypervisor."""
+
+    def hold_deletions(self) -> None:
+        """Let the next deletion stay in its task for seconds."""
 
     def lock(self, name: str) -> None:
         """Lock a server."""
@@ -97,6 +100,9 @@ class Simulated:
 
     def fail_power_on(self, names: str) -> None:
         self._cloud.inject(Fault(kind="start", server=names, effect=FallsBack()))
+
+    def hold_deletions(self) -> None:
+        self._cloud.inject(Fault(kind="delete", effect=NeverCompletes(), times=1))
 
     def lock(self, name: str) -> None:
         self._cloud.change_servers(name, locked=True)
@@ -151,6 +157,9 @@ class Real:
 
     def fail_power_on(self, names: str) -> None:
         self._cloud.set_driver(failures=[DriverFailure(names)])
+
+    def hold_deletions(self) -> None:
+        self._cloud.set_driver(destroy_seconds=5.0)
 
     def lock(self, name: str) -> None:
         self._cloud.set_lock(name, locked=True)

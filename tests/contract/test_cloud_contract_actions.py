@@ -287,6 +287,17 @@ def test_a_deleted_server_is_gone_for_good(cloud: Cloud, nova: Service) -> None:
     assert act(nova, server, START).json() == expected
 
 
+def test_a_deletion_that_is_under_way_may_be_asked_for_again(cloud: Cloud, nova: Service) -> None:
+    """What was lost half-way is mended by the same call: it is no conflict with its own task."""
+    server = cloud.add_servers(["node1"], "ACTIVE")["node1"]
+    cloud.hold_deletions()
+    assert nova.call("DELETE", f"/servers/{server}").status_code == 204
+    assert state(nova, server) == ("ACTIVE", "deleting")
+    again = nova.call("DELETE", f"/servers/{server}")
+    assert (again.status_code, again.text) == (204, "")
+    until(lambda: nova.call("GET", f"/servers/{server}").status_code == 404, 20.0, "its end")
+
+
 def test_two_servers_may_have_one_name(cloud: Cloud) -> None:
     with nova_for(cloud, version="2.37") as nova:
         ids = {create(cloud, nova, "node1").json()["server"]["id"] for _ in range(2)}

@@ -189,6 +189,7 @@ class ComputeControl:
         boot_seconds: float = 0.0,
         stop_seconds: float = 0.0,
         shelve_seconds: float = 0.0,
+        destroy_seconds: float = 0.0,
         failures: Iterable[DriverFailure] = (),
     ) -> None:
         """Set the durations and the failures of the hypervisor."""
@@ -197,6 +198,7 @@ class ComputeControl:
             "power_on": boot_seconds,
             "power_off": stop_seconds,
             "snapshot": shelve_seconds,
+            "destroy": destroy_seconds,
         }
         self._order(seconds=seconds, failures=[asdict(failure) for failure in failures])
 
