@@ -505,6 +505,20 @@ def test_verification_is_never_turned_off(folder: Path, keys: dict[str, Any]) ->
     assert entry(folder, insecure=False, verify=True).ca_file is None
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *itertools.product(["verify", "cacert"], ["False", "true", "no", "0", "1"]),
+        *itertools.product(["insecure"], ["yes", "On", "1"]),
+    ],
+)
+def test_true_and_false_in_quotes_are_neither_a_file_nor_ignored(
+    folder: Path, key: str, value: str
+) -> None:
+    error = entry_error(folder, **{key: value})
+    assert f"clouds.a.{key}: {value!r} is text; " in error
+
+
 def test_authority_is_cacert_or_the_path_in_verify(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,6 +25,14 @@ _INTERFACES = {None, "public", "internal", "admin"}
 # openstacksdk reads each as a user's and a project's domain or name.
 _DOMAINS = ("domain_id", "domain_name", "tenant_id", "tenant_name", "passcode", "token")
 _UNSUPPORTED = ("cert", "trust_id", "system_scope")
+# Words of YAML for true and false. In quotes they are text: openstacksdk takes them as the name of a file,
+# and as `insecure` all but "true" as false.
+_TRUE, _FALSE = frozenset({"yes", "on", "y", "1"}), frozenset({"false", "no", "off", "n", "0"})
+_QUOTED = {
+    "verify": ({"true", *_TRUE, *_FALSE}, "certificates are always verified: remove it"),
+    "cacert": ({"true", *_TRUE, *_FALSE}, "write the path of a file"),
+    "insecure": (_TRUE, "write true or false, without quotes"),
+}
 
 
 class EntryRef(NamedTuple):
@@ -94,7 +102,12 @@ class CloudsYamlEntry(msgspec.Struct, frozen=True):
         Raises:
             ConfigError: naming `place`, field and remedy.
         """
-        return shaped({key.replace("-", "_"): value for key, value in content.items()}, place, cls)
+        made = shaped({key.replace("-", "_"): value for key, value in content.items()}, place, cls)
+        for field, (words, remedy) in _QUOTED.items():
+            value = getattr(made, field)
+            if isinstance(value, str) and value.lower() in words:
+                raise ConfigError(f"{place}.{field}: {shown(value)} is text; {remedy}")
+        return made
 
     def named_regions(self) -> tuple[str, list[str]]:
         """The field with the regions, and their names."""
