@@ -24,10 +24,11 @@ from workers.errors import TokenServiceAwayError
 from workers.store.heartbeats import PROBLEM
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from schemas.commands import PowerCommand
     from schemas.events import RequestEvent
+    from schemas.server import Server
     from tests.testbed.powerbench import PowerBench
 
     Opens = Callable[..., PowerBench]
@@ -76,12 +77,14 @@ def test_without_tokens_for_one_cloud_consumption_goes_on_for_the_other(
         other.add_servers([ServerSpec(name="other1")])
         away, paused, real = [True], list[bool](), CloudDriver._list
 
-        def _list(self: CloudDriver, since: str | None, asked: float, whole: bool) -> None:  # noqa: FBT001
+        def _list(
+            self: CloudDriver, since: str | None, asked: float, known: Mapping[str, Server] | None
+        ) -> None:
             if self.name == "other" and away[0]:
                 error = TokenServiceAwayError("nobody answers")
-                self._post(Listed(self.name, asked, whole, error))
+                self._post(Listed(self.name, asked, known is not None, error))
             else:
-                real(self, since, asked, whole)
+                real(self, since, asked, known)
 
         monkeypatch.setattr(CloudDriver, "_list", _list)
         monkeypatch.setattr(Link, "pause", lambda _self: paused.append(True))

@@ -133,6 +133,10 @@ class InstantCloud:
             self._changed = {}
             return Listing(list(listed.values()), "2026-01-01T00:00:00Z")
 
+    def show_server(self, server_id: str) -> Server | None:
+        with self._lock:
+            return self._servers.get(server_id)
+
     def close(self) -> None: ...
 
 

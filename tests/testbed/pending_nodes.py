@@ -44,9 +44,11 @@ def node(wanted: PowerCommand, *waiting: Pending, **more: Any) -> PendingNode:  
     return replace(made, **more)
 
 
-def action(name: str, *, time: int = MOMENT, result: str = DONE) -> CloudAction:
+def action(
+    name: str, *, server: str = "id-1", time: int = MOMENT, result: str = DONE
+) -> CloudAction:
     """A call that was answered."""
-    return CloudAction(name, "id-1", time, result)
+    return CloudAction(name, server, time, result)
 
 
 def listed(*servers: Server, at: float, whole: float | None = None) -> ServerView:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import queue
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 import pytest
@@ -38,13 +39,18 @@ class SlowLister:
         self.takes = TAKES
         self.asked: list[str | None] = []
         self.error: Exception | None = None
+        self.server = Server("id-1", "node1", "ACTIVE")
+        self.hidden = False
+
+    def show_server(self, server_id: str) -> Server | None:
+        return self.server if server_id == self.server.id else None
 
     def list_servers(self, since: str | None) -> Listing:
         self.asked.append(since)
         time.sleep(self.takes)
         if self.error is not None:
             raise self.error
-        return Listing([Server("id-1", "node1", "ACTIVE")], f"answer {len(self.asked)}")
+        return Listing([] if self.hidden else [self.server], f"answer {len(self.asked)}")
 
     def act(self, call: Call, guard: Callable[[], None]) -> str:
         guard()
@@ -159,6 +165,35 @@ def test_a_whole_listing_is_made_when_it_is_ordered_and_again_until_it_succeeds(
     assert listed(driver, posted).whole
     assert not listed(driver, posted).whole
     assert lister.asked == [None, None, None, "answer 3"]
+
+
+@pytest.mark.parametrize("known_by", ["the last listing", "its creation"])
+def test_a_server_that_a_whole_listing_lacks_stays_while_the_cloud_shows_it(
+    driver: CloudDriver, lister: SlowLister, posted: queue.Queue[CloudEvent], known_by: str
+) -> None:
+    """All are listed until it is there again: no listing of changes would show it."""
+    lister.takes = 0.0
+    made = []
+    if known_by == "its creation":
+        made.append(Server("id-1", "node1", "UNKNOWN", cluster="cluster", node="node1"))
+    else:
+        listed(driver, posted)
+    lister.hidden, lister.server = True, replace(lister.server, status="SHUTOFF")
+    for _ in range(2):
+        driver.list_whole_next()
+        driver.list(INTERVAL, INTERVAL, made)
+        event = posted.get(timeout=10)
+        assert isinstance(event, Listed)
+        driver.listed(event)
+        assert driver.view.servers == (lister.server,)
+        assert event.whole
+    lister.hidden = False
+    assert listed(driver, posted).whole
+    assert not listed(driver, posted).whole
+    lister.hidden, lister.server = True, replace(lister.server, id="another")
+    driver.list_whole_next()
+    listed(driver, posted)
+    assert driver.view.servers == ()
 
 
 def test_a_listing_reports_the_nodes_whose_servers_have_changed(

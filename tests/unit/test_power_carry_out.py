@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
@@ -18,9 +19,10 @@ from tests.testbed.deliveries import RecordingLink, outbox_on, pending
 from tests.testbed.messages import MOMENT, command, event
 from tests.testbed.pending_nodes import CLUSTER, DOWN, GROUP, SERVER, UP, action, node, row
 from workers.broker.delivery import DeliveryHistory
-from workers.clouds.actions import CREATE, REBOOT, START
+from workers.clouds.actions import CREATE, DELETE, REBOOT, START
+from workers.clouds.client import Listing
 from workers.clouds.decide import Act
-from workers.clouds.driver import Answered, CloudDriver
+from workers.clouds.driver import Answered, CloudDriver, CloudEvent, Listed
 from workers.clouds.errors import CloudError
 from workers.clouds.nova_requests import Call
 from workers.config.groups import CloudSettings
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
 
     from producers.message import Message
     from schemas.commands import PowerCommand
+    from schemas.events import CloudAction
     from schemas.server import Server
     from workers.clouds.client import Cloud
     from workers.store.power_store import PowerStore
@@ -59,7 +62,13 @@ OFF = replace(SERVER, status="SHUTOFF")
 
 
 class NoCloud:
-    """A cloud that nothing is asked of."""
+    """A cloud that lists no server, and shows those that are asked for one by one."""
+
+    def list_servers(self, _since: str | None) -> Listing:
+        return Listing([], "2026-01-01T00:00:00Z")
+
+    def show_server(self, server_id: str) -> Server | None:
+        return replace(SERVER, id=server_id)
 
     def close(self) -> None:
         """Nothing is open."""
@@ -90,8 +99,9 @@ class Bench:
     def __init__(self) -> None:
         self.link = RecordingLink()
         self.state = EngineState()
+        self.posted: queue.Queue[CloudEvent] = queue.Queue()
         self.driver = CloudDriver(
-            "main", CLUSTER, SETTINGS, cast("Cloud", NoCloud()), lambda _: None
+            "main", CLUSTER, SETTINGS, cast("Cloud", NoCloud()), self.posted.put
         )
         self.snapshots = Registered()
         metrics = PowerMetrics(CollectorRegistry())
@@ -130,6 +140,39 @@ def bench() -> Iterator[Bench]:
     made = Bench()
     yield made
     made.driver.close()
+
+
+# -- listings
+
+
+@pytest.mark.parametrize(
+    ("listed", "made", "kept"),
+    [
+        (False, (), {"id-1"}),
+        (True, (), set()),
+        (True, (action(CREATE, server="id-2"),), {"id-2"}),
+        (True, (action(CREATE, server="id-2"), action(DELETE, server="id-2")), set()),
+        (True, (action(CREATE, server="none", result="timeout"),), set()),
+    ],
+    ids=["first", "later", "created", "deleted since", "perhaps created"],
+)
+def test_a_listing_is_not_believed_about_servers_that_must_be_there(
+    bench: Bench,
+    listed: bool,  # noqa: FBT001
+    made: tuple[CloudAction, ...],
+    kept: set[str],
+) -> None:
+    """Those that the round has created; before the first listing, what was acted on last."""
+    waiting = node(UP, pending(UP), row=row(UP, "id-1"), actions={(UP.id, 1): made})
+    bench.put(waiting)
+    if listed:
+        bench.lists()
+    bench.driver.list_whole_next()
+    bench.steps.act()
+    event = bench.posted.get(timeout=10)
+    assert isinstance(event, Listed)
+    bench.driver.listed(event)
+    assert {server.id for server in bench.driver.view.servers} == kept
 
 
 # -- retries

@@ -54,7 +54,7 @@ SUSPENDED          resume            resume            resume        resume     
 RESCUE             unrescue          unrescue          unrescue      unrescue          unrescue          delete       unrescue       unrescue       delete     here              unrescue          unrescue
 VERIFY_RESIZE      here              here              here          confirmResize     confirmResize     delete       confirmResize  confirmResize  delete     here              confirmResize     confirmResize
 ERROR              reboot            reboot            delete        os-stop           os-stop           delete       delete         delete         delete     here              server_state      server_state
-UNKNOWN            server_state      server_state      server_state  server_state      server_state      delete       server_state   server_state   delete     here              server_state      server_state
+UNKNOWN            server_unseen     server_unseen     server_unseen  server_unseen    server_unseen     delete       server_unseen  server_unseen  delete     here              server_unseen     server_unseen
 none               server_missing    server_missing    create        here              here              here         create         create         here       server_missing    server_missing    server_missing
 two                ambiguous_server  ambiguous_server  ambiguous_server  ambiguous_server  ambiguous_server  delete       delete         delete         delete     ambiguous_server  ambiguous_server  ambiguous_server
 """

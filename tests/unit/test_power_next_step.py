@@ -29,8 +29,18 @@ from tests.testbed.pending_nodes import (
     node,
     row,
 )
-from workers.clouds.actions import CREATE, DELETE, PASSING, REBOOT, START, STOP, UNSHELVE, Strategy
-from workers.clouds.decide import Act
+from workers.clouds.actions import (
+    CREATE,
+    DELETE,
+    PASSING,
+    REBOOT,
+    START,
+    STOP,
+    UNSEEN,
+    UNSHELVE,
+    Strategy,
+)
+from workers.clouds.decide import SERVER_UNSEEN, Act
 from workers.clouds.errors import CloudError, Then, classify
 from workers.clouds.health import Health
 from workers.power.admit import FIRST_TIER
@@ -207,7 +217,7 @@ def test_a_listing_of_changes_fails_nothing(whole: float) -> None:
     ("asked", "servers"),
     [
         (UP, ()),
-        (UP, (replace(SERVER, status="UNKNOWN"),)),
+        (UP, (replace(SERVER, status="NEW_WORD"),)),
         (DOWN, (SERVER, replace(SERVER, id="id-2"))),
         (BAKED, (replace(SERVER, status="ERROR"),)),
     ],
@@ -219,6 +229,19 @@ def test_no_failure_is_read_from_a_listing_of_changes(
     waiting = node(asked, pending(asked))
     assert step(waiting, cloud(listed(*servers, at=105.0, whole=99.0))) == FOR_A_WHOLE_LISTING
     assert isinstance(step(waiting, cloud(listed(*servers, at=105.0, whole=101.0))), Finish)
+
+
+@pytest.mark.parametrize("asked", [UP, DOWN, BAKED])
+def test_a_server_of_which_the_cloud_says_nothing_waits_without_a_failure(
+    asked: PowerCommand,
+) -> None:
+    """Its cell does not answer: that is no fault of the node, however long it lasts."""
+    waiting = replace(node(asked, pending(asked)), actions={(asked.id, 1): (action(START),)})
+    unseen = replace(SERVER, status=UNSEEN)
+    parked = step(waiting, cloud(listed(unseen, at=10_000.0)))
+    assert isinstance(parked, ParkNode)
+    assert (parked.cause.error, parked.afresh) == (SERVER_UNSEEN, False)
+    assert step(waiting, cloud(listed(unseen, at=105.0, whole=99.0))) == FOR_A_WHOLE_LISTING
 
 
 @pytest.mark.parametrize("result", [DONE, "timeout"])

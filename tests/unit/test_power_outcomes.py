@@ -14,7 +14,7 @@ from tests.testbed.messages import MOMENT, command
 from tests.testbed.pending_nodes import BAKED, DOWN, SERVER, UP, action, node, row
 from workers.broker.delivery import DeliveryHistory
 from workers.clouds.actions import START
-from workers.power.messages import observed_status, outcomes
+from workers.power.messages import node_end, outcomes
 from workers.power.steps import Finish
 
 if TYPE_CHECKING:
@@ -143,6 +143,9 @@ def test_a_node_without_requests_ends_nothing(want: Desired) -> None:
 
 
 def test_the_observed_status_is_the_servers_else_the_error() -> None:
-    assert observed_status(COMPLETED) == "ACTIVE"
-    assert observed_status(FAILED) == "quota"
-    assert observed_status(replace(COMPLETED, server=None)) == "NONE"
+    def observed(finish: Finish) -> tuple[str | None, str] | None:
+        return node_end(node(UP), finish, NOW).observed
+
+    assert observed(COMPLETED) == ("id-1", "ACTIVE")
+    assert observed(FAILED) == (None, "quota")
+    assert observed(replace(COMPLETED, server=None)) == (None, "NONE")

@@ -9,6 +9,7 @@ errors: what an error of a cloud means for the request.
 health: whether a cloud answers and acts, how fast it may be called, and when it is listed.
 images: the images that requests have made, as Glance lists them.
 listing: reads servers from the cloud's answers.
+missing: servers that a listing says nothing of, though they are there.
 names: resolves a template's names to ids.
 nova_requests: the HTTP request behind each action.
 quota: what a project may still make.

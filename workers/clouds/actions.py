@@ -46,6 +46,9 @@ HERE = "here"
 # Nova's task of a server that is being deleted.
 DELETING = "deleting"
 
+# Nova's status of a server of which it cannot say more: its cell does not answer.
+UNSEEN = "UNKNOWN"
+
 # Statuses that lead to another one by themselves.
 PASSING = frozenset(
     {"BUILD", "REBOOT", "HARD_REBOOT", "MIGRATING", "PASSWORD", "REBUILD", "RESIZE"}
@@ -93,7 +96,7 @@ _BAKE: Mapping[str, str] = {
     "SHELVED": UNSHELVE,
     "SHELVED_OFFLOADED": UNSHELVE,
 }
-_EVERYWHERE = (*_UP, "UNKNOWN")
+_EVERYWHERE = (*_UP, UNSEEN)
 _DELETE: Mapping[str, str] = dict.fromkeys((*_EVERYWHERE, *PASSING), DELETE)
 
 

@@ -49,10 +49,12 @@ class Listing:
     Attributes:
         servers: all of the project, or those that changed.
         since: what to ask for next time: the cloud's own time of this answer, RFC 3339.
+        lacked: whether some of all servers were missing in the cloud's answer.
     """
 
     servers: list[Server]
     since: str
+    lacked: bool = False
 
 
 class _ImageState(msgspec.Struct):
@@ -264,7 +266,7 @@ class Cloud:
         return found, http_date(response.headers.get("Date", ""))
 
     def show_server(self, server_id: str) -> Server | None:
-        """One server, for people; None where the cloud has none of this id.
+        """One server; None where the cloud has none of this id.
 
         Raises:
             CloudError, TokenError: as `act`.
@@ -276,7 +278,7 @@ class Cloud:
                 return None
             raise
         with readable():
-            return server_from(response.content)
+            return self._with_network_ids([server_from(response.content)])[0]
 
 
 def user_data_of(call: Call, template: ServerTemplate) -> bytes | None:

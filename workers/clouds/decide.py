@@ -25,6 +25,7 @@ from workers.clouds.actions import (
     START,
     STOP,
     TAG,
+    UNSEEN,
     UNSHELVE,
     Strategy,
 )
@@ -32,6 +33,7 @@ from workers.clouds.errors import cause_in
 from workers.clouds.strays import best_first, may_have_job
 from workers.config.groups import GroupSettings
 
+SERVER_UNSEEN = "server_unseen"  # it is there, though the cloud says nothing of it
 # The error classes of failed actions; the others share one.
 _FAILURES = {
     START: "power_on_failed",
@@ -142,9 +144,11 @@ def _actions(desired: Desired, view: NodeView, group: GroupSettings) -> Mapping[
 def _at_rest(
     desired: Desired, view: NodeView, group: GroupSettings, server: Server, action: str | None
 ) -> Decision:
+    if action is None and server.status == UNSEEN:
+        return _fail(view, SERVER_UNSEEN, f"the cloud does not say how server {server.id} is")
     if action is None:
-        remedy = "bring it to ACTIVE or SHUTOFF, then replay"
-        return _fail(view, "server_state", f"the server is {server.status}; {remedy}")
+        words = f"the server is {server.status}; bring it to ACTIVE or SHUTOFF, then replay"
+        return _fail(view, "server_state", words)
     if action == HERE:
         return _here(desired, view, group, server)
     if action == BAKE:

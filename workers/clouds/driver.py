@@ -6,15 +6,17 @@ that one slow cloud never holds up another; their results reach the engine as ev
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from math import inf
 from typing import TypeAlias
 
+from schemas.server import Server
 from workers.clouds.client import Cloud, Listing
 from workers.clouds.errors import MISCONFIGURED, Then, Verdict
 from workers.clouds.health import BootPace, Health, RateLimiter
+from workers.clouds.missing import with_missing
 from workers.clouds.nova_requests import Call
 from workers.clouds.servers import ServerView
 from workers.config.groups import CloudSettings
@@ -209,7 +211,7 @@ class CloudDriver:
 
     # -- listings
 
-    def list(self, interval: float, next_in: float) -> None:
+    def list(self, interval: float, next_in: float, made: Iterable[Server] = ()) -> None:
         """List what changed; or everything, after `list_whole_next` and each ten minutes.
 
         A listing of changes may miss one, and only one of everything heals that.
@@ -217,6 +219,7 @@ class CloudDriver:
         Args:
             interval: seconds between two listings, usually.
             next_in: seconds until the next one; ignored where the cloud wants fewer listings.
+            made: servers that no listing need have shown yet; before the first one, also others.
         """
         now = time.monotonic()
         whole = self._whole_next or now - self.view.whole_as_of > _WHOLE_AFTER
@@ -226,12 +229,16 @@ class CloudDriver:
         at_least = usual if usual > interval else 0.0
         self._next_listing = now + max(next_in, at_least)
         self.limiter.sent(now)
-        self._lister.submit(self._list, None if whole else self._since, now, whole)
+        known = {server.id: server for server in (*made, *self.view.servers)} if whole else None
+        self._lister.submit(self._list, None if whole else self._since, now, known)
 
-    def _list(self, since: str | None, asked: float, whole: bool) -> None:  # noqa: FBT001
+    def _list(self, since: str | None, asked: float, known: Mapping[str, Server] | None) -> None:
         listing: Listing | BaseException
+        whole = known is not None
         try:
             listing = self._cloud.list_servers(since)
+            if known:
+                listing = with_missing(self._cloud, known, listing)
         except Exception as caught:  # noqa: BLE001 - the engine classifies it
             listing = caught
         self._post(Listed(self.name, asked, whole, listing))
@@ -249,6 +256,8 @@ class CloudDriver:
         self.tokens_away = False
         if self.health.since is not None:
             self.health = self.health.listing_succeeded()
+        if event.listing.lacked:
+            self.list_whole_next()  # no listing of changes shows that they are seen again
         return self.view.fold(event.listing.servers, event.asked, whole=event.whole)
 
     def list_soon(self, now: float) -> None:

@@ -194,9 +194,11 @@ class StepTaker:
         due = cloud.listing_at()
         if now < due:
             return due
-        pending = [(n.group_name, n.boot_age(now)) for n in self.state.on_cloud(cloud.name)]
-        interval = self.settings.poll_interval
-        cloud.list(interval, cloud.pace.next_in(pending, interval))
+        nodes, interval = self.state.on_cloud(cloud.name), self.settings.poll_interval
+        pending = [(n.group_name, n.boot_age(now)) for n in nodes]
+        first, cluster = not cloud.view.whole_as_of, cloud.view.cluster
+        made = (one for n in nodes for one in n.servers(cluster) if first or one.node)
+        cloud.list(interval, cloud.pace.next_in(pending, interval), made)
         return inf
 
     def _call(self, cloud: CloudDriver, node: PendingNode, now: float) -> None:

@@ -120,9 +120,10 @@ def node_end(node: PendingNode, finish: Finish, now: int) -> NodeEnd:
     """What the store keeps of a finished node; `now` in ns since the epoch."""
     overtaken, bake = node.is_overtaken, node.baking
     server, image = finish.server, None
+    status = server.status if server else finish.cause.error if finish.cause else "NONE"
     if bake is not None and node.image_id is not None:
         image = GroupImage.of(bake, node.group_name, node.image_id, now)
-    seen = None if overtaken else (server.id if server else None, observed_status(finish))
+    seen = None if overtaken else (server.id if server else None, status)
     return NodeEnd(
         node.row.generation,
         outcomes(node, finish, now),
@@ -164,23 +165,10 @@ def _outcome(node: PendingNode, request: Pending, finish: Finish, now: int) -> R
     )
 
 
-def observed_status(finish: Finish) -> str:
-    """What the store keeps as the node's observed status."""
-    if finish.server is not None:
-        return finish.server.status
-    return finish.cause.error if finish.cause else "NONE"
-
-
 def _to(tier: str, pending: Pending, history: DeliveryHistory) -> Message:
-    delivery = pending.delivery
-    return Message(
-        tier,
-        # the tier's fanout ignores the key; the message returns with it to the work queue
-        delivery.routing_key,
-        delivery.body,
-        pending.id,
-        headers=_headers(delivery, history),
-    )
+    sent, named = pending.delivery, _headers(pending.delivery, history)
+    # the tier's fanout ignores the key; the message returns with it to the work queue
+    return Message(tier, sent.routing_key, sent.body, pending.id, headers=named)
 
 
 def _headers(delivery: Delivery, history: DeliveryHistory) -> dict[str, str | int]:

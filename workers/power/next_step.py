@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from schemas.events import Cause, CloudAction, Transition
 from workers.clouds.actions import CREATE, FIND_IMAGE, NEEDS_ROOM
-from workers.clouds.decide import Act, Decision, Fail, Settled, Wait, decide
+from workers.clouds.decide import SERVER_UNSEEN, Act, Decision, Fail, Settled, Wait, decide
 from workers.clouds.errors import UNKNOWN, NotWantedError, Then, Verdict, may_take_effect
 from workers.clouds.health import Health
 from workers.clouds.servers import ServerView
@@ -158,6 +158,8 @@ def _fail(
         return ParkNode(cause, cloud.health.rest(now))
     if not on_whole or cloud.servers.whole_as_of <= node.fresh_after:
         return _FOR_A_WHOLE_LISTING
+    if cause.error == SERVER_UNSEEN:
+        return ParkNode(cause, cloud.health.rest(now))
     if isinstance(failed, Judging) and failed.then is not Then.REJECT:
         return Retry(cause)
     is_slurms = cause.error == "boot_timeout" and node.row.desired not in OF_OPERATORS

@@ -10,7 +10,8 @@ from typing import TypeAlias
 
 from schemas.commands import Desired, PowerCommand
 from schemas.events import Cause, CloudAction
-from workers.clouds.actions import BAKE, BOOTS, CREATE, DELETE, FIND_IMAGE, REBOOT
+from schemas.server import Server
+from workers.clouds.actions import BAKE, BOOTS, CREATE, DELETE, FIND_IMAGE, REBOOT, UNSEEN
 from workers.clouds.decide import Act, NodeView
 from workers.clouds.errors import MAY_BE_DONE, Then
 from workers.clouds.nova_requests import Call
@@ -112,6 +113,14 @@ class PendingNode:
     def made(self) -> tuple[CloudAction, ...]:
         """The cloud actions of this round, in order."""
         return self.actions.get(self.key, ())
+
+    def servers(self, cluster: str) -> list[Server]:
+        """Those that this round has made, and the one acted on last, where no listing shows them."""
+        ended = {action.server_id for action in self.made if action.action == DELETE}
+        made = [a.server_id for a in self.made if a.action == CREATE and a.result == DONE]
+        new = [Server(key, self.name, UNSEEN, None, None, (), cluster, self.name) for key in made]
+        own = [Server(self.row.server_id, self.name, UNSEEN)] if self.row.server_id else []
+        return [server for server in (*own, *new) if server.id not in ended]
 
     @property
     def request(self) -> Pending | None:

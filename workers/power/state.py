@@ -12,8 +12,7 @@ from workers.power.steps import Finish, WaitFor
 from workers.store.power_store import Batch
 from workers.store.requests import RoundKey
 
-# Decided about in one turn: it takes a fraction of a second.
-_AT_ONCE = 200
+_AT_ONCE = 200  # nodes decided about in one turn: it takes a fraction of a second
 
 
 class Agenda:

@@ -1,0 +1,51 @@
+"""What a listing of all servers says nothing of: a server that was there before is not gone by that alone.
+
+Nova leaves out, without a word, the servers of a cell that it cannot reach. Taken for the whole truth, such a
+listing would end boots that go well, and lead to second servers.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from schemas.server import Server
+from workers.clouds.actions import UNSEEN
+from workers.clouds.client import Cloud, Listing
+from workers.clouds.errors import CloudError
+from workers.clouds.servers import DELETED
+
+_SERVER_SIDE = 500
+# Of very many, so many tell: a cell takes all its servers with it.
+_ASKED = 3
+
+
+def with_missing(cloud: Cloud, known: Mapping[str, Server], listing: Listing) -> Listing:
+    """A listing of all servers, with those of the `known` ones that it lacks although they are there.
+
+    Where the cloud cannot say so, and of very many, their status is UNSEEN.
+
+    Raises:
+        TokenError: as of a listing.
+    """
+    listed = {server.id for server in listing.servers}
+    missing = [server for server_id, server in known.items() if server_id not in listed]
+    if not missing:
+        return listing
+    asked = missing[:: -(-len(missing) // _ASKED)]
+    found = [one for server in asked if (one := _shown(cloud, server)) is not None]
+    if found:
+        found += [_unseen(server) for server in missing if server not in asked]
+    return replace(listing, servers=[*listing.servers, *found], lacked=bool(found))
+
+
+def _shown(cloud: Cloud, server: Server) -> Server | None:
+    try:
+        shown = cloud.show_server(server.id)
+    except CloudError as error:
+        # that it may not be asked for says nothing against the listing
+        asked_in_vain = error.status is None or error.status >= _SERVER_SIDE
+        return _unseen(server) if asked_in_vain else None
+    return None if shown is None or shown.status in DELETED else shown
+
+
+def _unseen(server: Server) -> Server:
+    return replace(server, status=UNSEEN, task=None)
