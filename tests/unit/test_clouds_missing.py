@@ -79,6 +79,8 @@ def test_they_are_gone_where_nothing_says_that_they_are_there(
     [
         CloudError(500, "cell"),
         CloudError(503, "cell"),
+        CloudError(429, "too many", retry_after=9.0),
+        CloudError(408, "too slow"),
         CloudError(None, "no answer"),
         UnreadableAnswerError("a page"),
     ],

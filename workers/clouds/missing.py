@@ -6,6 +6,7 @@ listing would end boots that go well, and lead to second servers.
 
 from collections.abc import Mapping
 from dataclasses import replace
+from http import HTTPStatus
 
 from schemas.server import Server
 from workers.clouds.actions import UNSEEN
@@ -13,7 +14,7 @@ from workers.clouds.client import Cloud, Listing
 from workers.clouds.errors import CloudError
 from workers.clouds.servers import DELETED
 
-_SERVER_SIDE = 500
+_NOT_NOW = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
 # Of very many, so many tell: a cell takes all its servers with it.
 _ASKED = 3
 
@@ -42,7 +43,10 @@ def _shown(cloud: Cloud, server: Server) -> Server | None:
         shown = cloud.show_server(server.id)
     except CloudError as error:
         # that it may not be asked for says nothing against the listing
-        asked_in_vain = error.status is None or error.status >= _SERVER_SIDE
+        status = error.status
+        asked_in_vain = (
+            status is None or status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in _NOT_NOW
+        )
         return _unseen(server) if asked_in_vain else None
     return None if shown is None or shown.status in DELETED else shown
 
