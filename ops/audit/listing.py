@@ -8,7 +8,10 @@ from typing import Any
 import click
 
 from ops.audit.filters import filter_of, filter_options
+from ops.audit.job_start import job_start
 from ops.audit.records import columns, data_of, record_json
+from ops.audit.request_history import request_history
+from ops.audit.timeline import TimelineStep
 from ops.cli.ids import short_ids, whole_request_id
 from ops.cli.options import count, json_option
 from ops.cli.session import Session, pass_session
@@ -22,9 +25,6 @@ from ops.cli.terminal import (
     short_moment,
     warn,
 )
-from ops.history.job_start import job_start
-from ops.history.request import request_history
-from ops.history.timeline import TimelineStep
 from workers.audit.queries import Entry, conflicts, find, last_seq, request_records
 
 _POLL_SECONDS = 0.5

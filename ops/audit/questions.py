@@ -10,7 +10,11 @@ import click
 import hostlist
 
 from ops.audit.filters import require_span, time_options
+from ops.audit.job_history import job_history
+from ops.audit.job_wait import JobWait, job_wait
 from ops.audit.listing import step_columns
+from ops.audit.request_history import RequestHistory, WaitSpan, request_history
+from ops.audit.similarity import error_pattern
 from ops.cli.ids import short_ids
 from ops.cli.options import count, job_id, json_option
 from ops.cli.session import Session, pass_session
@@ -23,10 +27,6 @@ from ops.cli.terminal import (
     print_rows,
     short_moment,
 )
-from ops.history.job import job_history
-from ops.history.job_wait import JobWait, job_wait
-from ops.history.request import RequestHistory, WaitSpan, request_history
-from ops.history.similarity import error_pattern
 from schemas.commands import Kind
 from schemas.envelope import parse
 from schemas.events import Cause, RequestEvent, Transition, event_from

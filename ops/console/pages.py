@@ -9,16 +9,16 @@ from typing import Any, TypeAlias
 
 import click
 
+from ops.audit.job_history import job_history
+from ops.audit.job_start import job_start
+from ops.audit.job_wait import job_wait
+from ops.audit.request_history import request_history
 from ops.cli.options import hostlist, job_id, when
 from ops.cli.session import Session
 from ops.console.attention import NodeConditions
 from ops.console.lamps import lamp
 from ops.console.reader import event_line, node_drifts
 from ops.console.view import SiteView, with_drift
-from ops.history.job import job_history
-from ops.history.job_start import job_start
-from ops.history.job_wait import job_wait
-from ops.history.request import request_history
 from ops.nodes.node_state import node_statuses, recent_requests
 from ops.report.page import report_values
 from ops.report.question import BY

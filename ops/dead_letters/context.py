@@ -9,11 +9,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 
+from ops.audit.request_history import request_history
+from ops.audit.timeline import TimelineStep
 from ops.cli.errors import STORE_ERRORS
 from ops.cli.session import Session
 from ops.dead_letters.describe import LetterContext, is_stale
-from ops.history.request import request_history
-from ops.history.timeline import TimelineStep
 from ops.nodes.node_state import NodeStatus, node_statuses
 from producers.settings import ConfigError
 from schemas.commands import PowerCommand

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from ops.audit.timeline import TimelineStep
 from ops.cli.terminal import duration, moment
 from ops.dead_letters.select import jobs_of
-from ops.history.timeline import TimelineStep
 from ops.nodes.node_state import NodeStatus
 from schemas.commands import Desired, PowerCommand
 from schemas.snapshot import Power, SlurmNode

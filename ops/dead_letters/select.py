@@ -4,8 +4,8 @@ import base64
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
+from ops.audit.similarity import error_pattern
 from ops.cli.terminal import Columns, json_moment, short_moment
-from ops.history.similarity import error_pattern
 from schemas.commands import PowerCommand
 from schemas.jobs import JobTransition
 from schemas.numbers import whole_number

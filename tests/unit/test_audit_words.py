@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ops.audit.request_history import RequestHistory, request_history
 from ops.cli.files import cell_of
-from ops.history.request import RequestHistory, request_history
 from schemas.commands import Kind
 from schemas.events import Cause, CloudAction, RequestEvent, Transition
 from tests.testbed.auditlog import SECOND, entry_of

@@ -15,6 +15,8 @@ from hypothesis import given
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ops.audit.job_start import JobStart
+from ops.audit.request_history import request_history
 from ops.cli.main import cli
 from ops.console.alerts import alerts
 from ops.console.auth import Authenticator
@@ -32,8 +34,6 @@ from ops.console.reader import event_line
 from ops.console.render import environment, parts
 from ops.console.timeout_reader import ReadTimeoutError, TimeoutReader
 from ops.console.view import LoginState, SiteView, with_drift
-from ops.history.job_start import JobStart
-from ops.history.request import request_history
 from ops.site.spooled import SpoolStatus
 from producers.settings import ConfigError
 from schemas.events import Cause, Transition

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ops.audit.request_history import request_history
 from ops.cli.ids import prefixes, whole_id
 from ops.cli.options import hostlist, length, when
 from ops.cli.terminal import duration, moment, plain, print_table, short_moment
-from ops.history.request import request_history
 from schemas.events import Cause, CloudAction, Transition
 from tests.testbed.auditlog import entry_of
 from tests.testbed.messages import MOMENT, command, event

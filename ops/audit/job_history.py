@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from ops.history.job_start import UNKNOWN, job_start
-from ops.history.request import RequestHistory, request_history
+from ops.audit.job_start import UNKNOWN, job_start
+from ops.audit.request_history import RequestHistory, request_history
 from schemas.envelope import parse
 from schemas.jobs import JobEvent, JobTransition, job_event_from
 from workers.audit.queries import Entry, Filter, find

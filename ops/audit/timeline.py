@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
+from ops.audit.job_start import JobStart
 from ops.cli.terminal import duration
-from ops.history.job_start import JobStart
 from schemas.commands import Kind
 from schemas.events import CloudAction, RequestEvent, Transition
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from ops.history.job_start import UNKNOWN
-from ops.history.job_wait import job_wait
-from ops.history.request import RequestHistory, request_history
+from ops.audit.job_start import UNKNOWN
+from ops.audit.job_wait import job_wait
+from ops.audit.request_history import RequestHistory, request_history
 from schemas.commands import Kind
 from schemas.events import Transition
 from schemas.jobs import JobEvent, JobTransition

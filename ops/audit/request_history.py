@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
-from ops.history.job_start import UNKNOWN, JobStart
-from ops.history.timeline import StageName, TimelineStep, steps_of
+from ops.audit.job_start import UNKNOWN, JobStart
+from ops.audit.timeline import StageName, TimelineStep, steps_of
 from schemas.commands import Kind
 from schemas.envelope import parse
 from schemas.events import Transition, event_from

@@ -4,8 +4,8 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from ops.history.job_start import UNKNOWN
-from ops.history.request import RequestHistory, WaitSpan
+from ops.audit.job_start import UNKNOWN
+from ops.audit.request_history import RequestHistory, WaitSpan
 from schemas.events import Transition
 from schemas.jobs import JobEvent, JobTransition
 from workers.slurm.runs import GONE
