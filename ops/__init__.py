@@ -3,11 +3,10 @@
 cli: the command `lamplighter`, its session, options, errors and output.
 nodes: commands that power nodes on and off, create and delete servers, place holds, make images.
 dead_letters: commands for requests that failed permanently.
-site: commands for the installation: status, drift, snapshot, tokens, topology.
+site: commands for the installation: its processes, status, drift, snapshot, tokens, topology.
 audit: commands that read and protect the audit log; the history of a request, and of a job.
 report: usage and waste.
 install: sets up an installation: `init`.
 doctor: checks an installation: `doctor`.
-processes: the processes of an installation: `up`, `worker`, `relay`.
 console: the web console.
 """

@@ -1,5 +1,7 @@
 """Commands for the installation as a whole.
 
+up: `lamplighter up`, all workers of a small installation.
+worker: `lamplighter worker` and `lamplighter relay`, one worker in the foreground.
 status: `lamplighter status`, workers, queues and nodes at a glance.
 config: `lamplighter config`, the file that counts and the meaning of each setting.
 findings: what is wrong, each with its remedy, and the line that sums it up.

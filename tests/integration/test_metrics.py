@@ -13,7 +13,6 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry, generate_latest
 
-from ops.processes.metrics import SupervisorMetrics
 from producers.amqp import connection_parameters
 from tests.testbed.scrape import Scrape, port_of
 from tests.testbed.waiting import until
@@ -21,6 +20,7 @@ from tests.testbed.whole_system import ROOT, SystemPlan, WholeSystem
 from workers.broker.blocking import blocking_channel
 from workers.broker.declare import declare
 from workers.broker.topology import NOTIFY_QUEUE, topology
+from workers.process.supervisor_metrics import SupervisorMetrics
 from workers.slurm.metrics import SlurmMetrics
 from workers.store.database import open_store
 from workers.store.heartbeats import Heartbeat, delete_heartbeat, problem, write

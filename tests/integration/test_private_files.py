@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ops.processes.worker import BESIDE_SLURM, KINDS
+from ops.site.worker import BESIDE_SLURM, KINDS
 from tests.testbed.processes import Child
 from tests.testbed.waiting import until
 from tests.testbed.whole_system import SystemPlan, WholeSystem

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from docs.generate import commands
 from ops.cli.main import cli
-from ops.processes.worker import WORKERS
+from ops.site.worker import WORKERS
 from tests.testbed.installation import Installation
 
 WIDTH = 80

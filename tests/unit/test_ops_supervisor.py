@@ -17,8 +17,10 @@ import structlog
 from setproctitle import getproctitle
 from structlog.testing import capture_logs
 
-from ops.processes import supervisor as module
-from ops.processes.supervisor import (
+from tests.testbed.waiting import until
+from workers.process import supervisor as module
+from workers.process.stop import Stop
+from workers.process.supervisor import (
     LONGEST_PAUSE,
     LONGEST_REASON,
     STABLE_AFTER,
@@ -27,8 +29,6 @@ from ops.processes.supervisor import (
     Tell,
     pause_after,
 )
-from tests.testbed.waiting import until
-from workers.process.stop import Stop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

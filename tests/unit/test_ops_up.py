@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ops.processes import up
-from ops.processes.worker import WORKERS
+from ops.site import up
+from ops.site.worker import WORKERS
 from tests.testbed.installation import Installation
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ import pytest
 import requests
 from prometheus_client import CollectorRegistry, Counter
 
-from ops.processes.worker import WORKERS
 from ops.site.findings import of_workers
+from ops.site.worker import WORKERS
 from producers.settings import ConfigError
 from tests.testbed.ports import Ports
 from tests.testbed.waiting import until

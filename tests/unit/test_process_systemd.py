@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ops.install import units
-from ops.processes.worker import KINDS
+from ops.site.worker import KINDS
 from tests.testbed.installation import Installation
 from tests.testbed.processes import Child
 from workers.process import systemd

@@ -2,6 +2,8 @@
 
 runtime: store, signals and heartbeat.
 stop: the wish that a process ends.
+supervisor: keeps several processes running, for `lamplighter up`.
+supervisor_metrics: the metrics of `up` and of the relay.
 systemd: what systemd hears of a worker: that it has started, and that it lives.
 logs: structured logs.
 metrics_endpoint: the HTTP server for Prometheus.

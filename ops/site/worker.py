@@ -126,8 +126,8 @@ def _spool_metrics(session: Session) -> AbstractContextManager[str | None]:
         return nullcontext()
     from prometheus_client import CollectorRegistry  # noqa: PLC0415 - no other command needs it
 
-    from ops.processes.metrics import SpoolMetrics  # noqa: PLC0415
     from workers.process.metrics_endpoint import serve_metrics  # noqa: PLC0415
+    from workers.process.supervisor_metrics import SpoolMetrics  # noqa: PLC0415
 
     configure_logs(settings.log, role="relay", cluster=settings.cluster)
     registry = CollectorRegistry()

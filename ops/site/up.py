@@ -14,9 +14,7 @@ from prometheus_client import CollectorRegistry
 
 from ops.cli.main import end
 from ops.cli.session import Session, pass_session
-from ops.processes.metrics import SupervisorMetrics
-from ops.processes.supervisor import Program, Supervisor, Tell
-from ops.processes.worker import BESIDE_SLURM, KINDS, WORKERS, run_worker
+from ops.site.worker import BESIDE_SLURM, KINDS, WORKERS, run_worker
 from producers.settings import ConfigError
 from schemas.roles import Role
 from workers.config.settings import Settings
@@ -24,6 +22,8 @@ from workers.config.slurm_location import is_installed
 from workers.process.logs import configure_logs
 from workers.process.metrics_endpoint import endpoint_address, serve_metrics
 from workers.process.stop import Stop
+from workers.process.supervisor import Program, Supervisor, Tell
+from workers.process.supervisor_metrics import SupervisorMetrics
 
 
 @click.command
