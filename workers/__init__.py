@@ -11,6 +11,5 @@ resync: compares Slurm, store and clouds.
 power: powers nodes on and off.
 notify: webhooks.
 audit: the audit log.
-dead_letters: replays and discards failed requests.
 errors: the error classes.
 """

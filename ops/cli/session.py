@@ -27,7 +27,6 @@ from workers.store.passfile import credential
 
 if TYPE_CHECKING:
     from workers.broker.depths import QueueDepth
-    from workers.dead_letters.queue import DeadLetterQueue
     from workers.tokens.client import TokenClient
 
 StoreKind: TypeAlias = Literal["state", "audit"]
@@ -97,24 +96,15 @@ class Session:
         """Prove that the broker has a quorum and accepts messages; errors of health.prove_health."""
         from workers.broker.health import prove_health  # noqa: PLC0415 - few commands need it
 
-        self._log_errors()
+        self.log_errors()
         prove_health(self.broker, depths)
-
-    @contextmanager
-    def dead_letter_queue(self) -> "Iterator[DeadLetterQueue]":
-        """The dead-letter queue; BrokerError if the broker is away or refuses."""
-        from workers.dead_letters.queue import DeadLetterQueue  # noqa: PLC0415 - few commands need it
-
-        self._log_errors()
-        with DeadLetterQueue(self.broker, self.settings.cluster) as queue:
-            yield queue
 
     @contextmanager
     def token_client(self) -> "Iterator[TokenClient]":
         """A client of the token service."""
         from workers.tokens.client import TokenClient  # noqa: PLC0415 - few commands need it
 
-        self._log_errors()
+        self.log_errors()
         with TokenClient(self.settings, f"operator {operator()}") as client:
             yield client
 
@@ -168,7 +158,7 @@ class Session:
         """How to connect to the broker; a ConfigError names file, field and remedy."""
         return connection_parameters(self.settings.broker, f"operator {operator()}")
 
-    def _log_errors(self) -> None:
+    def log_errors(self) -> None:
         """Let the workers' code log to the operator's terminal, and errors only."""
         configure_logs(
             LogSettings(format="console", level="error"),

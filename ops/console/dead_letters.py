@@ -11,11 +11,11 @@ from ops.console.pages import Page
 from ops.dead_letters.context import look_up_context, stale_letters
 from ops.dead_letters.describe import describe
 from ops.dead_letters.groups import group_letters, letter_group
+from ops.dead_letters.letter import Letter
+from ops.dead_letters.messages import Operator
+from ops.dead_letters.queue import DeadLetterQueue, dead_letter_queue
 from ops.dead_letters.select import LetterFilter, Places
 from schemas.numbers import whole_number
-from workers.dead_letters.letter import Letter
-from workers.dead_letters.messages import Operator
-from workers.dead_letters.queue import DeadLetterQueue
 
 _SHOWN = 100
 # Groups of at most this many letters are shown unfolded.
@@ -88,7 +88,7 @@ class DeadLetterPages:
         act = DeadLetterQueue.replay if action.verb == "replay" else DeadLetterQueue.discard
         session = self._session
         try:
-            with session.store("state") as store, session.dead_letter_queue() as queue:
+            with session.store("state") as store, dead_letter_queue(session) as queue:
                 results = list(act(queue, store, action.letters(queue.letters()), operator))
         finally:
             self._read_at = -_CACHE_SECONDS
@@ -118,7 +118,7 @@ class DeadLetterPages:
         """Read all letters; they are returned to the queue, and cached for simultaneous requests."""
         with self._lock:
             if fresh or time.monotonic() - self._read_at > _CACHE_SECONDS:
-                with self._session.dead_letter_queue() as queue:
+                with dead_letter_queue(self._session) as queue:
                     self._letters = queue.letters()
                 self._read_at = time.monotonic()
             return self._letters

@@ -10,8 +10,8 @@ from ops.cli.terminal import duration, moment
 from ops.console.alerts import alerts
 from ops.console.lamps import LAMPS, lamp, plural, summary
 from ops.console.view import SiteView
+from ops.dead_letters.letter import Letter
 from ops.report.page import templates
-from workers.dead_letters.letter import Letter
 
 _NS = 1_000_000_000
 _PARTS = ("alerts", "summary", "apart", "open", "queues", "workers", "logins", "events", "letters")

@@ -18,6 +18,7 @@ from ops.dead_letters.describe import description
 from ops.dead_letters.filters import filter_options, letter_filter
 from ops.dead_letters.groups import COLUMNS as GROUP_COLUMNS
 from ops.dead_letters.groups import FEW, KEYS, LetterGroup, grouped
+from ops.dead_letters.letter import Letter
 from ops.dead_letters.resolve import (
     discard,
     find_letters,
@@ -26,7 +27,6 @@ from ops.dead_letters.resolve import (
     stale_words,
 )
 from ops.dead_letters.select import LetterFilter, Places, key
-from workers.dead_letters.letter import Letter
 
 _EACH = "letter"
 _LIST_KEYS = (_EACH, *KEYS)

@@ -14,6 +14,7 @@ from ops.audit.timeline import TimelineStep
 from ops.cli.errors import STORE_ERRORS
 from ops.cli.session import Session
 from ops.dead_letters.describe import LetterContext, is_stale
+from ops.dead_letters.letter import Letter
 from ops.nodes.node_state import NodeStatus, node_statuses
 from producers.settings import ConfigError
 from schemas.commands import PowerCommand
@@ -22,7 +23,6 @@ from workers.audit.queries import request_records
 from workers.broker import topology
 from workers.broker.blocking import broker_errors
 from workers.config.slurm_location import is_installed
-from workers.dead_letters.letter import Letter
 from workers.errors import LamplighterError, NotDeclaredError
 from workers.slurm.nodes import JobState, NodeState
 from workers.slurm.scontrol import Slurm

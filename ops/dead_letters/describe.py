@@ -6,11 +6,11 @@ from typing import TypeAlias
 
 from ops.audit.timeline import TimelineStep
 from ops.cli.terminal import duration, moment
+from ops.dead_letters.letter import Letter
 from ops.dead_letters.select import jobs_of
 from ops.nodes.node_state import NodeStatus
 from schemas.commands import Desired, PowerCommand
 from schemas.snapshot import Power, SlurmNode
-from workers.dead_letters.letter import Letter
 from workers.slurm.nodes import JobState, NodeState
 from workers.store.power_state import PowerState, power_state
 

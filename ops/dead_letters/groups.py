@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import hostlist
 
 from ops.cli.terminal import Columns, cut, json_moment, short_moment
+from ops.dead_letters.letter import Letter
 from ops.dead_letters.select import Places, jobs_of, trouble
-from workers.dead_letters.letter import Letter
 
 # More dead letters than this are listed by cause, unless an option says otherwise.
 FEW = 20

@@ -27,12 +27,12 @@ from ops.dead_letters.context import stale_letters
 from ops.dead_letters.filters import filter_options, letter_filter
 from ops.dead_letters.groups import COLUMNS as GROUP_COLUMNS
 from ops.dead_letters.groups import FEW, grouped
+from ops.dead_letters.letter import Letter
+from ops.dead_letters.messages import Operator
+from ops.dead_letters.queue import BATCH, MOST, DeadLetterQueue, dead_letter_queue
+from ops.dead_letters.results import LetterOutcome, LetterResult
 from ops.dead_letters.select import LetterFilter, Places, key
 from ops.nodes.submit import check_hook_directories, next_generation
-from workers.dead_letters.letter import Letter
-from workers.dead_letters.messages import Operator
-from workers.dead_letters.queue import BATCH, MOST, DeadLetterQueue
-from workers.dead_letters.results import LetterOutcome, LetterResult
 
 _Act: TypeAlias = Callable[
     [DeadLetterQueue, sa.Engine, Sequence[Letter], Operator], Iterator[LetterResult]
@@ -95,7 +95,7 @@ def find_letters(session: Session, wanted: LetterFilter) -> list[Letter]:
         AmbiguousIdError: an id is the beginning of several.
         click.ClickException: an id is that of no dead letter.
     """
-    with session.dead_letter_queue() as queue:
+    with dead_letter_queue(session) as queue:
         letters = _all_letters(queue)
     if len(letters) == MOST:
         warn(f"only the first {MOST} dead letters were read")
@@ -178,7 +178,7 @@ def _carry_out(
     total, unfinished = 0, True
     with session.store("state") as store:
         while unfinished:
-            with session.dead_letter_queue() as queue:
+            with dead_letter_queue(session) as queue:
                 letters = _chosen(session, wanted, _all_letters(queue))
                 found = [letter for letter in letters if key(letter) not in refused]
                 total = total or len(found)

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from ops.audit.similarity import error_pattern
 from ops.cli.terminal import Columns, json_moment, short_moment
+from ops.dead_letters.letter import Letter
 from schemas.commands import PowerCommand
 from schemas.jobs import JobTransition
 from schemas.numbers import whole_number
 from workers.config.settings import Settings
-from workers.dead_letters.letter import Letter
 
 _JOBS = frozenset(transition.type for transition in JobTransition)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ops.cli.session import Session
+from ops.dead_letters.queue import MOST, dead_letter_queue
 from producers import clock, spool
 from producers.settings import ConfigError
 from workers.broker.depths import QueueDepth
@@ -16,7 +17,6 @@ from workers.broker.topology import (
     SNAPSHOT_QUEUE,
     SUSPEND_QUEUE,
 )
-from workers.dead_letters.queue import MOST
 from workers.store import generations
 
 _NS = 1_000_000_000
@@ -140,7 +140,7 @@ def observe(session: Session) -> ClockState:
     except clock.ClockError as error:
         raise ConfigError(str(error)) from None
     traffic = observe_traffic(session, session.proven_depths())
-    with session.dead_letter_queue() as queue:
+    with dead_letter_queue(session) as queue:
         letters = queue.letters()
     with session.reading("state") as connection:
         stored = generations.highest(connection, settings.cluster)

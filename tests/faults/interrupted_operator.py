@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from ops.dead_letters.messages import Operator
+from ops.dead_letters.queue import DeadLetterQueue
 from producers import clock
 from producers.amqp import connection_parameters
 from workers.config.settings import load
-from workers.dead_letters.messages import Operator
-from workers.dead_letters.queue import DeadLetterQueue
 from workers.store.database import open_store
 
 if TYPE_CHECKING:

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ops.dead_letters.queue import DeadLetterQueue
 from producers.amqp import connection_parameters
 from tests.testbed.cut import Cut
 from tests.testbed.installation import Installation
 from tests.testbed.messages import command, dead_letter
 from tests.testbed.waiting import until
 from workers.broker.topology import DEAD_LETTER_QUEUE
-from workers.dead_letters.queue import DeadLetterQueue
 from workers.errors import BrokerAwayError
 
 if TYPE_CHECKING:

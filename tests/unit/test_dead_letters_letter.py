@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ops.dead_letters.letter import letter_from
 from schemas import headers
 from schemas.commands import Kind
 from tests.testbed.messages import MOMENT, command, dead_letter
 from tests.testbed.strategies import words
-from workers.dead_letters.letter import letter_from
 
 OURS = [value for name, value in vars(headers).items() if name.isupper()]
 values = st.recursive(

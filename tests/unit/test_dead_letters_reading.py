@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ops.dead_letters import reading
+from ops.dead_letters.reading import ReadStep, next_step, take_all
 from tests.testbed.deliveries import delivery
 from workers.broker.depths import QueueDepth
-from workers.dead_letters import reading
-from workers.dead_letters.reading import ReadStep, next_step, take_all
 from workers.errors import BrokerAwayError, NoQuorumError
 
 if TYPE_CHECKING:

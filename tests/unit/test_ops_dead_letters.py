@@ -15,20 +15,20 @@ from ops.cli.session import Session
 from ops.dead_letters.context import look_up_context
 from ops.dead_letters.describe import LetterContext, description, is_stale, replay_effect
 from ops.dead_letters.groups import grouped
+from ops.dead_letters.letter import Undelivered, letter_from
 from ops.dead_letters.select import LetterFilter, Places, key
 from ops.nodes.node_state import NodeStatus
 from schemas import headers
 from schemas.commands import Kind
 from schemas.jobs import JobEvent, JobTransition
 from tests.testbed.messages import MOMENT, command, dead_letter
-from workers.dead_letters.letter import Undelivered, letter_from
 from workers.slurm.nodes import JobState, NodeState
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from ops.dead_letters.letter import Letter
     from schemas.commands import PowerCommand
-    from workers.dead_letters.letter import Letter
 
 NOWHERE = Places({}, {})
 NOW = MOMENT + 3600 * 10**9

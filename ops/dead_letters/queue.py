@@ -18,6 +18,22 @@ from typing import TYPE_CHECKING, Self
 
 import sqlalchemy as sa
 
+from ops.cli.session import Session
+from ops.dead_letters import messages
+from ops.dead_letters.letter import Letter, letter_from
+from ops.dead_letters.messages import Operator
+from ops.dead_letters.reading import take_all
+from ops.dead_letters.results import (
+    LetterOutcome,
+    LetterResult,
+    discard_result,
+    dropped,
+    missing_outcome,
+    result,
+    separate,
+    sort,
+    unreadable,
+)
 from producers.amqp import ConnectionParameters
 from producers.batched import batched
 from producers.message import Message
@@ -27,20 +43,6 @@ from workers.broker import outgoing, topology
 from workers.broker.authority import judged
 from workers.broker.link import Link
 from workers.broker.roles import AUTHORITIES, may_say
-from workers.dead_letters import messages
-from workers.dead_letters.letter import Letter, letter_from
-from workers.dead_letters.messages import Operator
-from workers.dead_letters.reading import take_all
-from workers.dead_letters.results import (
-    LetterOutcome,
-    LetterResult,
-    discard_result,
-    dropped,
-    missing_outcome,
-    result,
-    sort,
-    unreadable,
-)
 from workers.errors import AccessRefusedError, BrokerAwayError
 from workers.store.requests import RoundKey, RoundOutcome, fix_outcomes, outcomes
 
@@ -128,7 +130,7 @@ class DeadLetterQueue:
         Raises:
             BrokerAwayError, sqlalchemy.exc.SQLAlchemyError: letters without a result are unchanged.
         """
-        requests, undelivered = _separate(letters)
+        requests, undelivered = separate(letters)
         barred = [] if self._users is None else [one for one in requests if self._is_barred(one)]
         for letter in barred:
             why = "only the command line may replay this: lamplighter dead-letters replay"
@@ -141,7 +143,7 @@ class DeadLetterQueue:
         self, store: sa.Engine, letters: Sequence[Letter], operator: Operator
     ) -> Iterator[LetterResult]:
         """End each request in a new round, as the operator's decision; errors as in `replay`."""
-        requests, undelivered = _separate(letters)
+        requests, undelivered = separate(letters)
         yield from self._settle(requests, lambda batch: self._discard(store, batch, operator))
         yield from self._notify(undelivered, Transition.DISCARDED, operator)
 
@@ -156,7 +158,7 @@ class DeadLetterQueue:
 
         Errors as in `replay`.
         """
-        requests, undelivered = _separate(letters)
+        requests, undelivered = separate(letters)
         # the new generations keep the order of the old ones
         old = sorted(requests, key=lambda one: one.command.generation if one.command else 0)
         yield from self._settle(old, lambda batch: self._discard(store, batch, operator, stamp))
@@ -288,7 +290,7 @@ class DeadLetterQueue:
         return refused
 
 
-def _separate(letters: Sequence[Letter]) -> tuple[list[Letter], list[Letter]]:
-    """The letters that are requests or unreadable, and the events that webhooks did not accept."""
-    undelivered = [letter for letter in letters if letter.undelivered is not None]
-    return [letter for letter in letters if letter.undelivered is None], undelivered
+def dead_letter_queue(session: Session) -> DeadLetterQueue:
+    """The queue, for a command or the console."""
+    session.log_errors()
+    return DeadLetterQueue(session.broker, session.settings.cluster)

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from ops.dead_letters.letter import Letter
 from producers.message import Message
 from schemas import headers
 from schemas.commands import PowerCommand
@@ -11,7 +12,6 @@ from schemas.events import RequestEvent, Transition, transition_event
 from schemas.notices import Notice
 from schemas.numbers import MOST
 from workers.broker import outgoing, topology
-from workers.dead_letters.letter import Letter
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,13 +4,13 @@ import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from ops.dead_letters import messages
+from ops.dead_letters.letter import Letter
 from producers.message import Message
 from schemas.commands import PowerCommand
 from schemas.envelope import parse
 from schemas.events import Transition, event_from
 from workers.broker import outgoing
-from workers.dead_letters import messages
-from workers.dead_letters.letter import Letter
 from workers.store.requests import RoundKey, RoundOutcome
 
 
@@ -31,6 +31,12 @@ class LetterResult:
     letter: Letter
     done: LetterOutcome
     why: str = ""
+
+
+def separate(letters: Sequence[Letter]) -> tuple[list[Letter], list[Letter]]:
+    """The letters that are requests or unreadable, and the events that webhooks did not accept."""
+    undelivered = [letter for letter in letters if letter.undelivered is not None]
+    return [letter for letter in letters if letter.undelivered is None], undelivered
 
 
 def sort(
