@@ -9,7 +9,9 @@ from contextlib import contextmanager
 import sqlalchemy as sa
 
 from ops.cli.terminal import plain
+from producers.clock import ClockError
 from producers.settings import ConfigError
+from producers.spool import SpoolError
 from schemas.errors import MalformedMessageError
 from workers.errors import (
     BrokerAlarmError,
@@ -45,7 +47,7 @@ STORE_ERRORS = (sa.exc.SQLAlchemyError, StoreMissingError)
 def explain(error: Exception) -> tuple[str, int] | None:
     """The line to print and the exit code; None for an error that is a bug."""
     match error:
-        case ConfigError() | MalformedMessageError():
+        case ConfigError() | MalformedMessageError() | ClockError() | SpoolError():
             line, code = str(error), EXIT_WRONG
         case sa.exc.ArgumentError():
             line, code = f"store.url or store.audit_url: {error}", EXIT_WRONG

@@ -32,7 +32,8 @@ from ops.dead_letters.messages import Operator
 from ops.dead_letters.queue import BATCH, MOST, DeadLetterQueue, dead_letter_queue
 from ops.dead_letters.results import LetterOutcome, LetterResult
 from ops.dead_letters.select import LetterFilter, Places, key
-from ops.nodes.submit import check_hook_directories, next_generation
+from ops.nodes.submit import check_hook_directories
+from producers import clock
 
 _Act: TypeAlias = Callable[
     [DeadLetterQueue, sa.Engine, Sequence[Letter], Operator], Iterator[LetterResult]
@@ -75,7 +76,7 @@ def replay(session: Session, /, *, restamp: bool, **options: Any) -> None:  # no
         return
     settings = session.settings.hook
     check_hook_directories(settings)
-    act = partial(DeadLetterQueue.restamp, stamp=partial(next_generation, settings))
+    act = partial(DeadLetterQueue.restamp, stamp=partial(clock.stamp, settings.state))
     _act(session, "restamp", act, **options)
 
 

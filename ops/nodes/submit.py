@@ -37,12 +37,13 @@ def submit(
         The commands, which the broker has confirmed.
 
     Raises:
-        ConfigError: the clock or the spool is unusable, or root would make it unusable to the hooks.
+        ClockError: the clock is unusable.
+        ConfigError: the spool is unusable, or root would make it unusable to the hooks.
         BrokerError: the request is in the spool; the relay sends it when the broker is available.
     """
     settings = session.settings.hook
     check_hook_directories(settings)
-    generation = next_generation(settings)
+    generation = clock.stamp(settings.state)
     who = f"by {operator()}"
     call = HookCall(
         kind=kind,
@@ -66,14 +67,6 @@ def submit(
     if sent.unsafe is not None:
         warn(f"published, but {sent.unsafe}")
     return commands(call)
-
-
-def next_generation(settings: HookSettings) -> int:
-    """A new generation from the hooks' clock; ConfigError if the clock is unusable."""
-    try:
-        return clock.stamp(settings.state)
-    except clock.ClockError as error:
-        raise ConfigError(str(error)) from None
 
 
 def sent_by(settings: HookSettings) -> str:

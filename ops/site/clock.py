@@ -20,7 +20,6 @@ from ops.site.clock_state import observe, observe_traffic
 from producers import clock as hook_clock
 from producers.hook import send
 from producers.message import Batch
-from producers.settings import ConfigError
 from schemas.notices import Notice
 from workers.broker import outgoing
 from workers.broker.depths import queue_depths
@@ -77,10 +76,7 @@ def reset(session: Session, reason: str, *, yes: bool) -> None:
     _refuse(state.obstacles())
     ahead = duration(state.highest - state.now)
     confirm(f"Set the clock back by {ahead}, to {moment(state.now)}", yes=yes)
-    try:
-        done = _reset(session, reason)
-    except hook_clock.ClockError as error:
-        raise ConfigError(str(error)) from None
+    done = _reset(session, reason)
     print_line(f"reset: the last generation is {_described(done, time.time_ns())}")
 
 

@@ -8,7 +8,6 @@ from typing import Any
 from ops.cli.session import Session
 from ops.dead_letters.queue import MOST, dead_letter_queue
 from producers import clock, spool
-from producers.settings import ConfigError
 from workers.broker.depths import QueueDepth
 from workers.broker.topology import (
     FEEDBACK_QUEUE,
@@ -130,15 +129,12 @@ def observe(session: Session) -> ClockState:
     """The state now.
 
     Raises:
-        ConfigError: the clock's folder or the spool cannot be read.
+        ClockError, SpoolError: the clock's folder or the spool cannot be read.
         BrokerError, StoreMissingError, sqlalchemy.exc.OperationalError: the broker or the store is
             unavailable.
     """
     settings = session.settings
-    try:
-        last = clock.last_generation(settings.hook.state)
-    except clock.ClockError as error:
-        raise ConfigError(str(error)) from None
+    last = clock.last_generation(settings.hook.state)
     traffic = observe_traffic(session, session.proven_depths())
     with dead_letter_queue(session) as queue:
         letters = queue.letters()
@@ -151,23 +147,10 @@ def observe(session: Session) -> ClockState:
 
 
 def observe_traffic(session: Session, depths: list[QueueDepth]) -> Traffic:
-    """What is in the spool and in the queues.
-
-    Raises:
-        ConfigError: the spool cannot be read.
-    """
-    try:
-        hooks = session.settings.hook
-        spooled = sum(len(spool.waiting(folder)) for folder in {hooks.spool, hooks.own_spool})
-    except spool.SpoolError as error:
-        raise ConfigError(str(error)) from None
-    return Traffic(spooled, _queued(depths), _working(depths))
-
-
-def _queued(depths: list[QueueDepth]) -> Mapping[str, int]:
-    return {depth.name: depth.ready for depth in depths if depth.name in _IN_FLIGHT and depth.ready}
-
-
-def _working(depths: list[QueueDepth]) -> tuple[str, ...]:
+    """What is in the spool and in the queues; SpoolError if the spool cannot be read."""
+    hooks = session.settings.hook
+    spooled = sum(len(spool.waiting(folder)) for folder in {hooks.spool, hooks.own_spool})
+    queued = {one.name: one.ready for one in depths if one.name in _IN_FLIGHT and one.ready}
     consuming = {depth.name for depth in depths if depth.consumers}
-    return tuple(dict.fromkeys(role for queue, role in _WORKERS.items() if queue in consuming))
+    working = dict.fromkeys(role for queue, role in _WORKERS.items() if queue in consuming)
+    return Traffic(spooled, queued, tuple(working))

@@ -4,8 +4,6 @@ import click
 
 from ops.cli.session import Session, pass_session
 from ops.cli.terminal import print_line
-from producers.clock import ClockError
-from producers.settings import ConfigError
 from schemas.roles import Role
 
 
@@ -25,6 +23,4 @@ def snapshot(session: Session) -> None:
         taken = take_and_publish(settings, Slurm(settings))
     except SlurmAwayError as error:
         raise SlurmAwayError(f"no snapshot: slurmctld does not answer: {error}") from None
-    except ClockError as error:
-        raise ConfigError(str(error)) from None
     print_line(f"published a snapshot of {len(taken.nodes)} nodes, generation {taken.generation}")
