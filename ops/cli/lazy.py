@@ -8,6 +8,9 @@ import click
 
 Commands: TypeAlias = Mapping[str, "tuple[str, str] | LazyGroup"]
 
+# Characters of a line of help, by default its first sentence.
+_LONGEST = 100
+
 
 class LazyGroup(click.Group):
     """A group of commands; the help lists them in the order of `lazy`.
@@ -40,10 +43,9 @@ class LazyGroup(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands without importing them."""
         del ctx
+        lines = [
+            (name, found[1] if isinstance(found, tuple) else found.get_short_help_str(_LONGEST))
+            for name, found in self._lazy.items()
+        ]
         with formatter.section("Commands"):
-            formatter.write_dl(
-                [
-                    (name, found[1] if isinstance(found, tuple) else str(found.short_help))
-                    for name, found in self._lazy.items()
-                ]
-            )
+            formatter.write_dl(lines)

@@ -31,7 +31,6 @@ _NODES = LazyGroup(
 _TOKENS = LazyGroup(
     "tokens",
     help="Check, test, renew and end the logins to the clouds.",
-    short_help="Check, test, renew and end the logins to the clouds.",
     lazy={
         "status": ("ops.site.tokens:status", "Show the state of each cloud's login."),
         "test": ("ops.site.tokens:test", "Get a token for a cloud and use it once."),
@@ -85,7 +84,6 @@ _COMMANDS: Commands = {
     "broker": LazyGroup(
         "broker",
         help="Create the broker's users, one for each role.",
-        short_help="Create the broker's users, one for each role.",
         lazy={
             "users": (
                 "ops.site.broker_users:users",
@@ -96,7 +94,6 @@ _COMMANDS: Commands = {
     "database": LazyGroup(
         "database",
         help="Give each role a PostgreSQL user of its own.",
-        short_help="Give each role a PostgreSQL user of its own.",
         lazy={
             "roles": (
                 "ops.site.database_roles:roles",

@@ -35,7 +35,7 @@ admin_option = click.option(
 )
 
 
-@click.command(short_help="Print or create the roles' users and permissions.")
+@click.command
 @click.option("--passwords", is_flag=True, help="Create the password files that are missing.")
 @click.option("--definitions", "as_json", is_flag=True, help="Print definitions for RabbitMQ.")
 @click.option("--apply", "applies", is_flag=True, help="Create users and permissions now.")

@@ -53,7 +53,7 @@ class Setting:
         return {"value": self.value, "set": self.is_set, "meaning": self.meaning}
 
 
-@click.command(short_help="Show which file counts, and what each setting means.")
+@click.command
 @json_option()
 @pass_session
 def config(session: Session, *, as_json: bool) -> None:

@@ -22,7 +22,7 @@ _KINDS: tuple[StoreKind, ...] = ("state", "audit")
 _Name: TypeAlias = Callable[[Role], str]
 
 
-@click.command(short_help="Print or grant what each role may do in PostgreSQL.")
+@click.command
 @click.option(
     "--create", "creates", is_flag=True, help="Print what an administrator runs, for psql."
 )
