@@ -2,7 +2,6 @@
 
 import time
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +12,20 @@ from ops.cli.options import count, json_option
 from ops.cli.session import Session, pass_session
 from ops.cli.terminal import json_line, print_items, print_json, print_line
 from ops.dead_letters import select
-from ops.dead_letters.context import look_up_context, stale_letters
+from ops.dead_letters.context import look_up_context
 from ops.dead_letters.describe import description
 from ops.dead_letters.filters import filter_options, letter_filter
 from ops.dead_letters.groups import COLUMNS as GROUP_COLUMNS
 from ops.dead_letters.groups import FEW, KEYS, LetterGroup, grouped
-from ops.dead_letters.letter import Letter
 from ops.dead_letters.resolve import (
     discard,
     find_letters,
     print_letters,
+    print_letters_json,
     replay,
     stale_words,
 )
-from ops.dead_letters.select import LetterFilter, Places, key
+from ops.dead_letters.select import LetterFilter, Places
 
 _EACH = "letter"
 _LIST_KEYS = (_EACH, *KEYS)
@@ -78,7 +77,7 @@ def list_(
     else:
         shown = found[:limit]
         if as_json:
-            _print_json(session, shown)
+            print_letters_json(session, shown)
         hidden = len(found) - len(shown)
         lines = [f"... and {hidden} more"] if hidden else []
         if not as_json and (stale := print_letters(session, shown)):
@@ -91,12 +90,6 @@ def list_(
         print_line(line)
     # a request that fails for good in such a queue cannot become a dead letter
     session.prove_health(session.depths())
-
-
-def _print_json(session: Session, letters: Sequence[Letter]) -> None:
-    stale = set(map(key, stale_letters(session, letters)))
-    for letter in letters:
-        print_json({**select.as_json(letter), "stale": key(letter) in stale})
 
 
 @dead_letters.command(short_help="Explain one dead letter.")

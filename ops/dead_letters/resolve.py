@@ -120,6 +120,13 @@ def print_letters(session: Session, letters: Sequence[Letter]) -> int:
     return len(stale)
 
 
+def print_letters_json(session: Session, letters: Sequence[Letter], **more: object) -> None:
+    """Print a JSON object for each letter, with more fields, and whether it is stale."""
+    stale = set(map(key, stale_letters(session, letters)))
+    for letter in letters:
+        print_json({**select.as_json(letter), **more, "stale": key(letter) in stale})
+
+
 def _chosen(session: Session, wanted: LetterFilter, letters: Sequence[Letter]) -> list[Letter]:
     known = {letter.id for letter in letters}
     for id_ in wanted.ids:
@@ -215,10 +222,7 @@ def _print_results(
 
 def _print_plan(session: Session, letters: Sequence[Letter], verb: str, *, as_json: bool) -> None:
     if as_json:
-        stale = set(map(key, stale_letters(session, letters)))
-        for letter in letters:
-            doing = {"would": verb, "stale": key(letter) in stale}
-            print_json({**select.as_json(letter), **doing})
+        print_letters_json(session, letters, would=verb)
         return
     if len(letters) <= FEW:
         stale_count = print_letters(session, letters)

@@ -16,7 +16,7 @@ from ops.cli.options import (
     yes_option,
 )
 from ops.cli.session import Session, operator, pass_session
-from ops.cli.terminal import Columns, moment, print_json, print_line, print_rows, warn
+from ops.cli.terminal import Columns, moment, print_items, print_line, warn
 from ops.nodes.notices import publish
 from ops.nodes.requests import request_options, submit_and_wait
 from ops.nodes.submit import resolve_nodes
@@ -78,10 +78,6 @@ def list_(session: Session, *, as_json: bool) -> None:
                 "since": own and moment(own.set_at),
             }
         )
-    if as_json:
-        for row in rows:
-            print_json(row)
-        return
     columns: Columns[dict[str, object]] = {
         "group": lambda row: row["group"],
         "configured image": lambda row: row["configured"],
@@ -89,7 +85,7 @@ def list_(session: Session, *, as_json: bool) -> None:
         "image id": lambda row: row["image_id"],
         "baked from": lambda row: row["baked_from"],
     }
-    print_rows(columns, rows, empty="no groups are configured")
+    print_items(rows, columns, dict, empty="no groups are configured", as_json=as_json)
 
 
 @image.command(short_help="Return a group to its configured image.")

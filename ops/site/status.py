@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import click
@@ -167,27 +167,20 @@ def store_findings(connection: sa.Connection, settings: Settings) -> list[Findin
     newest = snapshots.snapshot_age(connection, cluster)
     stale = newest is not None and not newest.is_fresh(settings.stale_after)
     ends = overview.refresh_token_expiries(connection)
+    clouds = settings.clouds.items()
+    renewed = [name for name, one in clouds if isinstance(one.source, RefreshTokenSource)]
     drifts = drift_memory.recall(connection, cluster).values()
     powers = overview.node_powers(connection, cluster).values()
     return [
         *findings.of_workers(heartbeats(connection, cluster), now),
         *findings.of_other_clusters(other_clusters(connection, cluster, now)),
         *findings.of_snapshot(stale=stale and settings.resync.enabled is not False),
-        *findings.of_logins({name: ends[name] for name in _renewed(settings, ends)}, now),
+        *findings.of_logins({name: ends[name] for name in renewed if name in ends}, now),
         *findings.of_drifts(
             Counter(str(one.drift) for one in drifts),
             max((now - one.since for one in drifts), default=0),
         ),
         *findings.of_failed_nodes([one.node for one in powers if one.power is PowerState.FAILED]),
-    ]
-
-
-def _renewed(settings: Settings, ends: Mapping[str, int]) -> list[str]:
-    """The clouds whose refresh token has a known end."""
-    return [
-        name
-        for name, cloud in settings.clouds.items()
-        if isinstance(cloud.source, RefreshTokenSource) and name in ends
     ]
 
 
