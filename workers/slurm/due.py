@@ -69,17 +69,15 @@ def return_to_service(
     """
     if requested is not None and requested.held:
         return SlurmUpdate(UpdateKind.WAIT, node, "it is on hold")
-    if slurm is None or not slurm.down or not (slurm.reason == reason or _abandoned(slurm)):
-        return SlurmUpdate(UpdateKind.NOTHING, node, "another reason is set, or it is in service")
+    if slurm is None or not slurm.down:
+        return SlurmUpdate(UpdateKind.NOTHING, node, "it is in service")
+    if slurm.reason != reason and not (abandoned_by_slurm(slurm) and slurm.powered_down):
+        return SlurmUpdate(UpdateKind.NOTHING, node, "another reason is set")
     if not slurm.changes_power:
         return SlurmUpdate(UpdateKind.POWER_DOWN, node, "Slurm has lost its POWER_DOWN")
     if not slurm.powered_down:
         return SlurmUpdate(UpdateKind.WAIT, node, "it is still powering down")
     return SlurmUpdate(UpdateKind.RETURN, node, "its cool-down is over")
-
-
-def _abandoned(slurm: NodeState) -> bool:
-    return abandoned_by_slurm(slurm) and slurm.powered_down
 
 
 def never_due(known: Iterable[NodeMemory], settings: SlurmSettings, now: int) -> list[NodeMemory]:

@@ -1,7 +1,5 @@
 """`lamplighter worker slurm`: on slurmctld's host, as SlurmUser, without credentials of any cloud."""
 
-import re
-
 import structlog
 
 from workers.broker import topology
@@ -11,6 +9,7 @@ from workers.process.runtime import Runtime, declare_topology, runtime
 from workers.slurm.commands import SlurmAwayError
 from workers.slurm.feedback import Feedback
 from workers.slurm.prolog import prolog_watcher
+from workers.slurm.prolog_slots import version_in
 from workers.slurm.scontrol import Slurm
 
 PREFETCH = 1000
@@ -55,8 +54,7 @@ def _log_version(slurm: Slurm) -> None:
     except SlurmAwayError as error:
         log.warning("slurm_version_unknown", error=str(error))
         return
-    found = re.search(r"(\d+)\.(\d+)", text)
-    version = (int(found[1]), int(found[2])) if found else (0, 0)
+    version = version_in(text)
     if version < _OLDEST:
         remedy = "it lacks POWER_DOWN_FORCE (21.08): failed boots are left to ResumeTimeout"
         log.error("slurm_too_old", version=text, remedy=remedy)

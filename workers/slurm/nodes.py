@@ -5,7 +5,7 @@ form is the same in all versions.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from schemas.numbers import whole_number
@@ -197,17 +197,14 @@ def job_format(mark: str) -> str:
 
 def jobs_from(output: str, mark: str) -> Mapping[int, JobState]:
     """The jobs that squeue printed in `job_format(mark)`; malformed ones are omitted."""
-    return {job.job_id: job for job in _jobs(output.split(mark))}
-
-
-def _jobs(fields: list[str]) -> Iterator[JobState]:
-    width = len(_JOB_FIELDS)
-    for start in range(0, len(fields) - width + 1, width):
-        job, state, nodes, submitted, started, ended, user, code, script = fields[
-            start : start + width
-        ]
+    found: dict[int, JobState] = {}
+    fields = [iter(output.split(mark))] * len(_JOB_FIELDS)
+    for job, state, nodes, submitted, started, ended, user, code, script in zip(
+        *fields, strict=False
+    ):
         job_id = whole_number(job.removeprefix("\n"), least=1)
         if job_id is not None:
-            times = moment(submitted), moment(started), moment(ended)
             exit_code = whole_number(code) or 0
-            yield JobState(job_id, state, nodes, *times, user, exit_code, script)
+            times = moment(submitted), moment(started), moment(ended)
+            found[job_id] = JobState(job_id, state, nodes, *times, user, exit_code, script)
+    return found

@@ -1,7 +1,7 @@
 """Publishes registrations, job runs, and how UWS jobs wait and end; files remember what was reported."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,6 +12,8 @@ import structlog
 from producers.disk import UnusualFileError, read_file
 from producers.message import Batch, Message
 from producers.outbox import deliver
+from schemas.jobs import JobEvent
+from schemas.registrations import Registration
 from workers.broker import outgoing
 from workers.config.settings import Settings
 from workers.errors import BrokerError
@@ -26,11 +28,11 @@ from workers.store.database import STORE_ERRORS, reading, store_problem
 _PUBLISH_SECONDS = 20.0
 _FILE = "reported_runs.json"
 _UWS_FILE = "reported_uws_jobs.json"
-T = TypeVar("T")
+T = TypeVar("T", Reported, ReportedUwsJobs)
 
 
-def report_changes(settings: Settings, slurm: Slurm) -> int:
-    """Query Slurm, publish what is new, and remember it; returns the number of events.
+def report_changes(settings: Settings, slurm: Slurm) -> None:
+    """Query Slurm, publish what is new, and remember it.
 
     After a kill in between, the events are published again; the audit records each one once.
 
@@ -45,29 +47,30 @@ def report_changes(settings: Settings, slurm: Slurm) -> int:
     seen = SlurmObservation(slurm.nodes(), slurm.runs(), at)
     jobdata = settings.slurm.uws_jobdata
     events, after = changes(settings.cluster, seen, settings.nodes.keys(), before, jobdata)
-    if events:
-        publish(settings, map(outgoing.event, events))
-    if after != before:
-        remember(path, after)
-    return len(events)
+    _report(settings, path, events, before, after)
 
 
-def report_uws_jobs(settings: Settings, slurm: Slurm, store: sa.Engine) -> int:
+def report_uws_jobs(settings: Settings, slurm: Slurm, store: sa.Engine) -> None:
     """As `report_changes`, for the jobs of the UWS service, if one is configured."""
     jobdata = settings.slurm.uws_jobdata
     if jobdata is None:
-        return 0
+        return
     path = settings.hook.state / _UWS_FILE
     before = recall(path, ReportedUwsJobs())
     returning = {memory.node: memory for memory in _returning(store, settings.cluster)}
     nodes = slurm.nodes() if returning else {}
     seen = UwsObservation(slurm.shown_jobs(jobdata), nodes, returning, time.time_ns())
     events, after = uws_changes(settings.cluster, seen, before)
+    _report(settings, path, events, before, after)
+
+
+def _report(
+    settings: Settings, path: Path, events: Sequence[Registration | JobEvent], before: T, after: T
+) -> None:
     if events:
         publish(settings, map(outgoing.event, events))
     if after != before:
         remember(path, after)
-    return len(events)
 
 
 def _returning(store: sa.Engine, cluster: str) -> list[NodeMemory]:

@@ -150,7 +150,11 @@ class Slurm:
         refused here. `still_due`: as in `update_nodes`; a wrong address costs the jobs of a running
         node.
         """
-        refused = {node for node, place in addresses.items() if not _is_place(*place)}
+        refused = {
+            node
+            for node, (address, hostname) in addresses.items()
+            if node_addr(address) != address or (hostname and not is_node_name(hostname))
+        }
         for node in sorted(refused):
             self._log_refusal(f"NodeName={node}", f"not an address: {shown(addresses[node])}")
         addresses = {node: place for node, place in addresses.items() if node not in refused}
@@ -229,10 +233,6 @@ class Slurm:
         except SlurmRefusedError as error:
             return str(error)
         return None
-
-
-def _is_place(address: str, hostname: str) -> bool:
-    return node_addr(address) == address and (not hostname or is_node_name(hostname))
 
 
 def _addresses(addresses: Sequence[str], hostnames: Sequence[str]) -> list[str]:
