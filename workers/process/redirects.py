@@ -16,6 +16,14 @@ def as_sent(url: str) -> str:
     return requests.Request("GET", url).prepare().url or ""
 
 
+def host_of(url: str) -> str:
+    """The host of an address as `requests` reads it; empty if it is not a URL."""
+    try:
+        return urlsplit(as_sent(url)).hostname or ""
+    except ValueError:
+        return ""
+
+
 def followed(url: str, location: str) -> str | None:
     """The address to repeat a request at; None if another place would get what it carries.
 

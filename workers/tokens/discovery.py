@@ -6,7 +6,7 @@ from urllib.parse import urlsplit, urlunsplit
 import msgspec
 
 from schemas.fields import shown
-from workers.process.redirects import as_sent
+from workers.process.redirects import host_of
 from workers.tokens.errors import SourceError
 from workers.tokens.transport import Http, answer_in
 
@@ -34,23 +34,16 @@ def endpoint_of(http: Http, token_endpoint: str, name: Endpoint) -> str | None:
         SourceError: the provider does not respond, or names an endpoint on another host.
     """
     found: str | None = getattr(_provider_of(http, token_endpoint), name)
-    host = _host(token_endpoint)
-    if found is None or _host(found) == host:
+    host = host_of(token_endpoint)
+    if found is None or host_of(found) == host:
         return found
     raise SourceError(
         "foreign_endpoint",
         f"the login provider's discovery document names a {name} on another host than {host}:"
-        f" {shown(http.secrets.safe(_host(found) or ''))}",
+        f" {shown(http.secrets.safe(host_of(found)))}",
         permanent=True,
         remedy="ask the provider whether the document is its own; nothing was sent there",
     )
-
-
-def _host(url: str) -> str | None:
-    try:
-        return urlsplit(as_sent(url)).hostname
-    except ValueError:
-        return None
 
 
 def _provider_of(http: Http, token_endpoint: str) -> _Provider:

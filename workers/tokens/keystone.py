@@ -7,7 +7,7 @@ with 401 both to a wrong secret and to a project in which the user has no role.
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import msgspec
 import requests
@@ -15,7 +15,7 @@ import requests
 from producers.addresses import is_loopback
 from schemas.fields import shown
 from workers.config.groups import CloudSettings
-from workers.process.redirects import as_sent
+from workers.process.redirects import host_of
 from workers.tokens.errors import SourceError, away
 from workers.tokens.scoped import KeystoneAnswer, ScopedToken, scoped_token
 from workers.tokens.transport import Http, Token, answer_in
@@ -123,7 +123,7 @@ class Keystone:
             if plain and service.type == "compute" and not service.endpoints:
                 raise SourceError(
                     "misconfigured",
-                    f"the catalog's compute endpoint is not https: {shown(self._http.secrets.safe(_host(plain[0].url)))}",
+                    f"the catalog's compute endpoint is not https: {shown(self._http.secrets.safe(host_of(plain[0].url)))}",
                     remedy="ask the site for an https endpoint, or write insecure = true for this cloud",
                 )
 
@@ -169,13 +169,6 @@ class Keystone:
             )
 
 
-def _host(url: str) -> str:
-    try:
-        return urlsplit(as_sent(url)).hostname or ""
-    except ValueError:
-        return ""
-
-
 def _plaintext(url: str) -> bool:
     scheme = url.partition(":")[0]
-    return scheme.lower() != "https" and not is_loopback(_host(url))
+    return scheme.lower() != "https" and not is_loopback(host_of(url))

@@ -120,8 +120,6 @@ class Vault:
                 was encrypted with another key.
         """
         with self._leased() as lease:
-            if self._unwritten is not None:
-                self._write(self._unwritten)
             yield LeasedToken(lease, self._chain(file_token), self._write)
 
     def revoke(self, file_token: str, at_provider: Callable[[str], None]) -> None:
@@ -133,8 +131,6 @@ class Vault:
             SourceError: the provider did not confirm; or as `lease`.
         """
         with self._leased():
-            if self._unwritten is not None:
-                self._write(self._unwritten)
             chain = self._chain(file_token)
             at_provider(chain.token)
             update = sa.update(refresh_tokens).where(refresh_tokens.c.cloud == self._cloud)
@@ -147,6 +143,8 @@ class Vault:
         with time_limit(self._seconds * _CALLS):
             lease.acquire()
             try:
+                if self._unwritten is not None:
+                    self._write(self._unwritten)
                 yield lease
             finally:
                 with suppress(SourceError):
