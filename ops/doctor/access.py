@@ -4,7 +4,6 @@ import grp
 import os
 import pwd
 import stat
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,17 +49,13 @@ class User:
 
         One that this process cannot look at is not known to be closed.
         """
-        for folder in _folders_above(path):
+        # from the root down; of a link too, then those of what it leads to
+        real = Path(os.path.realpath(path))
+        for folder in (*reversed(path.absolute().parents), *reversed(real.parents)):
             status = status_of(folder)
             if status is not None and not self.may(ENTER, status):
                 return folder
         return None
-
-
-def _folders_above(path: Path) -> Iterator[Path]:
-    """From the root down; of a link too, then those of what it leads to."""
-    yield from reversed(path.absolute().parents)
-    yield from reversed(Path(os.path.realpath(path)).parents)
 
 
 def status_of(path: Path | None) -> os.stat_result | None:
