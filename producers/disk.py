@@ -97,10 +97,7 @@ def read_file(
 ) -> bytes:
     """The content of a file of at most `most` bytes; a pipe or a device never blocks the reader.
 
-    Args:
-        path: the file.
-        most: bytes.
-        check: called with the open file's descriptor; may raise.
+    `most` is in bytes; `check` is called with the open file's descriptor, and may raise.
 
     Raises:
         OSError: it cannot be read.

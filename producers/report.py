@@ -15,10 +15,8 @@ _LONGEST = 2000
 def report(settings: HookSettings | None, code: int, text: str) -> int:
     """Report one line, which names the field and the remedy; never fails. Returns `code`.
 
-    Args:
-        settings: name the log file; None if they could not be read.
-        code: the exit status; 0 reports a warning, any other an error.
-        text: untrusted text is allowed.
+    `settings` name the log file; None if they could not be read. `code` is the exit status: 0
+    reports a warning, any other an error. The text may be untrusted.
     """
     words = " ".join(text.split()).encode("ascii", "backslashreplace").decode()
     line = "".join(c if c.isprintable() else "?" for c in words)[:_LONGEST]

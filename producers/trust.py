@@ -36,10 +36,8 @@ class UntrustedFileError(Exception):
 def read_trusted(path: Path, *, private: bool = False, most: int = MOST_SECRET) -> str:
     """The text of a file that only root and this user can change.
 
-    Args:
-        path: the file.
-        private: whether only they and the file's group may read it, because it is a secret.
-        most: bytes.
+    `private`: whether only they and the file's group may read it, because it is a secret. `most` is
+    in bytes.
 
     Raises:
         OSError, UntrustedFileError: as `read_guarded`.
@@ -51,10 +49,7 @@ def read_trusted(path: Path, *, private: bool = False, most: int = MOST_SECRET) 
 def read_guarded(path: Path, closed_to: int = 0, most: int = MOST_SECRET) -> bytes:
     """The content of a file that only root and this user can change.
 
-    Args:
-        path: the file.
-        closed_to: further mode bits that must not be set.
-        most: bytes.
+    `closed_to` are further mode bits that must not be set; `most` is in bytes.
 
     Raises:
         OSError: it cannot be read.
@@ -100,10 +95,8 @@ def distrust(descriptor: int, closed_to: int = 0, owner: int = 0) -> str | None:
 
     Nobody can change what is mounted read-only. Root may read the secrets of others.
 
-    Args:
-        descriptor: of the file.
-        closed_to: further mode bits that must not be set.
-        owner: a user that may own the file, beside root and this one.
+    `closed_to` are further mode bits that must not be set; `owner` is a user that may own the file,
+    beside root and this one.
     """
     status, me = os.fstat(descriptor), os.geteuid()
     mode = stat.S_IMODE(status.st_mode)

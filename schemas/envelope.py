@@ -111,9 +111,7 @@ class Envelope:
     def check_id(self, *, matches: bool, fields: str) -> None:
         """Raise a MalformedMessageError unless the id is derived from the event's own fields.
 
-        Args:
-            matches: whether it is.
-            fields: what it is derived from, for the error's text.
+        `fields` are what it is derived from, for the error's text.
         """
         if not matches:
             raise MalformedMessageError("id", f"does not match {fields}", "do not change them")

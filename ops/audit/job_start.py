@@ -57,11 +57,9 @@ def job_start(
 ) -> JobStart:
     """What followed a request, until the next request for its node.
 
-    Args:
-        connection: to the audit.
-        entries: all records of the request; may be empty.
-        job: only this job's start; by default that of any job that waited for the request.
-        known: keeps, between calls, when the last node of a job's start registered.
+    `entries` are all records of the request; there may be none. With `job`, only this job's start
+    counts; by default that of any job that waited for the request. `known` keeps, between calls,
+    when the last node of a job's start registered.
 
     Raises:
         MalformedMessageError: a record is not an event of a request.

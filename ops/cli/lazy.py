@@ -15,10 +15,7 @@ _LONGEST = 100
 class LazyGroup(click.Group):
     """A group of commands; the help lists them in the order of `lazy`.
 
-    Args:
-        name: the group's name.
-        lazy: by name, a command's location (`module:name`) and its line in the help; or a group.
-        **attributes: see click.Group.
+    `lazy` has, by name, a command's location (`module:name`) and its line in the help; or a group.
     """
 
     def __init__(self, name: str | None, *, lazy: Commands, **attributes: Any) -> None:  # noqa: ANN401 - click's

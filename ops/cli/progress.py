@@ -25,11 +25,8 @@ def with_progress(
 ) -> Iterator[tuple[T, bool]]:
     """The results as they arrive, each with whether a progress bar shows it.
 
-    Args:
-        results: each with the total number of items.
-        what: the name of the items.
-        hidden: whether to show no bar in any case.
-        weight: the number of items that a result stands for.
+    Each result has the total number of items, which are called `what`; `weight` is the number of
+    items that it stands for. If `hidden`, no bar is shown in any case.
     """
     bar: Progress | None = None
     try:

@@ -42,9 +42,8 @@ class DeadLetterPages:
     def one(self, id_: str, *, whole: bool) -> Page:
         """One letter, and the effect of a replay; LookupError if no letter has that id.
 
-        Args:
-            id_: the letter's id, or its beginning.
-            whole: whether to query Slurm and the cloud also; only for known users.
+        `id_` may be the beginning of an id. `whole`: whether to query Slurm and the cloud also;
+        only for known users.
         """
         choice = LetterFilter(ids=(id_,))
         found = choice.of(self._read()) or choice.of(self._read(fresh=True))

@@ -42,9 +42,8 @@ class Change:
 class Live:
     """The latest view, and the changes that led to it.
 
-    Args:
-        read: reads the installation; may block.
-        render: renders the parts of a page that change with the view, as HTML by element id.
+    `read` reads the installation, and may block; `render` renders the parts of a page that change
+    with the view, as HTML by element id.
     """
 
     def __init__(
@@ -98,10 +97,8 @@ class Live:
     ) -> AsyncIterator[str]:
         """Stream all changes after number `since` as server-sent events (HTML Living Standard, 9.2).
 
-        Args:
-            since: number of the view that the page has.
-            known: whether the user is.
-            allowed: whether the user may still read; the stream ends once it is false.
+        `since` is the number of the view that the page has; `known`: whether the user is. Once
+        `allowed` says that the user may no longer read, the stream ends.
         """
         woken = asyncio.Event()
         waiter = asyncio.get_running_loop(), woken

@@ -122,9 +122,7 @@ def about(letter: Letter) -> tuple[str | None, str]:
 def columns(short: Mapping[str, str], stale: Collection[tuple[str, int]]) -> Columns[Letter]:
     """The columns of a table of letters.
 
-    Args:
-        short: what is printed for each id.
-        stale: the keys of the stale letters, which are marked.
+    `short` has what is printed for each id; letters whose key is in `stale` are marked.
     """
 
     def kind(letter: Letter) -> str:

@@ -34,9 +34,7 @@ class User:
     def may(self, wanted: int, status: os.stat_result) -> bool:
         """Whether it has these permissions, all of them, on what `status` describes.
 
-        Args:
-            wanted: a sum of READ, WRITE, and ENTER or EXECUTE.
-            status: of a file or a folder.
+        `wanted` is a sum of READ, WRITE, and ENTER or EXECUTE.
         """
         mode = status.st_mode
         if self.uid == 0:  # it may all, but run a file that nobody may run

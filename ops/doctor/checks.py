@@ -19,9 +19,8 @@ class SlowError(Exception):
 def findings_of(what: str, check: Callable[[], Iterable[Finding]]) -> list[Finding]:
     """The findings of a check, and one more if it fails or does not end.
 
-    Args:
-        what: it looks at, for the finding's words.
-        check: it may fail in any way; what it found before counts.
+    `what` it looks at is for the finding's words. The check may fail in any way; what it found
+    before counts.
     """
     found: list[Finding] = []
     problem = failure_of(lambda: found.extend(check()))
@@ -35,9 +34,7 @@ def findings_of(what: str, check: Callable[[], Iterable[Finding]]) -> list[Findi
 def failure_of(work: Callable[[], object], seconds: float | None = None) -> Exception | None:
     """Do something in bounded time; returns how it failed, or None.
 
-    Args:
-        work: may hang: then it goes on, until the process ends.
-        seconds: by default those of a check.
+    Work that hangs goes on, until the process ends; `seconds` are by default those of a check.
     """
     limit = seconds or _SECONDS
     problems: list[Exception] = []

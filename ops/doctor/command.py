@@ -166,9 +166,7 @@ def of_this_host(session: Session) -> Session:
 def runs_hooks(settings: Settings, slurm: Mapping[str, str]) -> bool:
     """Whether slurmctld may run the hooks on this host.
 
-    Args:
-        settings: lamplighter.toml.
-        slurm: what slurmctld has read; empty if it does not answer.
+    `slurm` is what slurmctld has read; empty if it does not answer.
     """
     if slurm:
         hosts = re.sub(r"\([^)]*\)", "", slurm.get("SlurmctldHost", "")).split(",")

@@ -34,10 +34,7 @@ def of_space(key: str, path: Path) -> Iterator[Finding]:
 def of_disk(key: str, path: Path, *, shared: bool = False) -> Iterator[Finding]:
     """A folder that is not on a disk of this host.
 
-    Args:
-        key: the setting.
-        path: it, or a file in it.
-        shared: whether it may be on a network.
+    `path` is that of the setting `key`, or a file in it; `shared`: whether it may be on a network.
     """
     kind = file_system(path)
     where = "in memory" if kind in _IN_MEMORY else None

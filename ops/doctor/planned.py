@@ -28,9 +28,7 @@ TMPFILES = Path("/etc/tmpfiles.d/lamplighter.conf")
 def of_planned(config: Path, slurm_user: str | None) -> Iterator[Finding]:
     """Rights that are not those that `init` gave; none where the site set things up by itself.
 
-    Args:
-        config: lamplighter.toml.
-        slurm_user: SlurmUser; None on a host without slurmctld.
+    `slurm_user` is None on a host without slurmctld.
     """
     if config == CONFIG / FILE_NAME and TMPFILES.exists():
         yield from of_rights((*planned_files(slurm_user), *planned_folders(slurm_user)))

@@ -45,11 +45,9 @@ def of_prolog(
 ) -> Iterator[Finding]:
     """All findings about lamplighter-prolog.
 
-    Args:
-        config: of slurmctld.
-        settings: lamplighter.toml.
-        tuned: whether slurmctld has the glibc setting, as workers.slurm.prolog_slots finds it.
-        boots: of the last 24 hours, or None if they are not known.
+    `config` is slurmctld's. `tuned`: whether it has the glibc setting, as
+    workers.slurm.prolog_slots finds it. `boots` are those of the last 24 hours, or None if they are
+    not known.
     """
     programs = [one for one in config.get("PrologSlurmctld", "").split(",") if one]
     named, is_set = any(Path(one).name == PROLOG for one in programs), settings.slurm.prolog

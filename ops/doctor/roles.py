@@ -37,12 +37,7 @@ _NAMES = (("name", "user"), ("source", "source_name"), ("destination", "destinat
 
 
 class _Rabbitmqctl:
-    """What the management API shows an administrator, as root on the broker's host.
-
-    Args:
-        program: rabbitmqctl.
-        vhost: the virtual host.
-    """
+    """What the management API shows an administrator, as root on the broker's host."""
 
     def __init__(self, program: str, vhost: str) -> None:
         self._program, self._vhost = program, vhost

@@ -32,9 +32,7 @@ _LOOKS_LIKE_TOKEN = re.compile(_TOKENS, re.DOTALL)
 class Scrubber:
     """Masks these secrets, pieces of them, and what looks like a secret.
 
-    Args:
-        secrets: known secrets.
-        own_words: whether the text is ours, and may name a setting of a secret with what is wrong.
+    `own_words`: whether the text is ours, and may name a setting of a secret with what is wrong.
     """
 
     def __init__(self, secrets: Iterable[str], *, own_words: bool = False) -> None:

@@ -56,10 +56,8 @@ def of_slurm(
 ) -> Iterator[Finding]:
     """All findings about slurm.conf but those of workers.resync.slurm_conf.
 
-    Args:
-        config: as `config_from` gives it.
-        settings: lamplighter.toml.
-        kept: the nodes that Slurm never powers down, also those of partitions.
+    `config` is as `config_from` gives it; `kept` are the nodes that Slurm never powers down, also
+    those of partitions.
     """
     user = User.named(config.get("SlurmUser", "").partition("(")[0])
     for parameter, program in _PROGRAMS.items():

@@ -27,12 +27,8 @@ def ask_site(
 ) -> tuple[Site, CloudEntry]:
     """The site, and its cloud's entry.
 
-    Args:
-        slurm: what slurm.conf says.
-        broker_url: the broker's address.
-        options: by the name of the command's option; None if not given.
-        management_url: of its management API, if it is known.
-        ask: whether to ask for what is missing; otherwise it is an error.
+    `options` are by the name of the command's option; None if not given. `management_url` is that
+    of the broker's management API, if it is known. What is missing is asked for, or else an error.
 
     Raises:
         ConfigError: something is missing or wrong; it names the option.

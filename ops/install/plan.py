@@ -78,10 +78,7 @@ def config_of(files: Sequence[PlannedFile]) -> PlannedFile:
 def site_files(site: Site, included: str, entry: CloudEntry) -> Iterator[PlannedFile]:
     """All files of slurmctld's host but systemd's.
 
-    Args:
-        site: the site.
-        included: the lines for slurm.conf.
-        entry: the cloud's.
+    `included` are the lines for slurm.conf.
     """
     user = site.slurm.user
     yield PlannedFile(CONFIG / FILE_NAME, lamplighter_toml(site), 0o640, ("root", GROUP))
@@ -128,9 +125,7 @@ def links(prefix: Path = PROGRAMS.parent, local: Path = _LOCAL) -> Iterator[Plan
 def broker_steps(files: Sequence[PlannedFile], does: Sequence[str] = ()) -> Iterator[Step]:
     """Virtual host, topology, users and permissions, unless one user serves all roles here.
 
-    Args:
-        files: all planned ones.
-        does: the broker's commands that amount to it.
+    `does` are the broker's commands that amount to it.
 
     Raises:
         ConfigError: the lamplighter.toml that is there is not TOML.

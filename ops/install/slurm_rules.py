@@ -79,9 +79,8 @@ _LIMITS = ("PrologTimeout", "PrologEpilogTimeout")
 def rules(resume_timeout: int, *, prolog: bool) -> tuple[Rule, ...]:
     """All rules.
 
-    Args:
-        resume_timeout: the longest ResumeTimeout.
-        prolog: whether PrologSlurmctld is lamplighter-prolog, or calls it.
+    `resume_timeout` is the longest ResumeTimeout; `prolog`: whether PrologSlurmctld is
+    lamplighter-prolog, or calls it.
     """
     if not prolog:
         return _RULES

@@ -137,10 +137,8 @@ def password_mode(role: Role) -> int:
 def unit(service: Service, program: Path, slurm_user: str | None) -> str:
     """The unit of a worker.
 
-    Args:
-        service: the worker.
-        program: the absolute path of `lamplighter`.
-        slurm_user: SlurmUser; None on a host without slurmctld.
+    `program` is the absolute path of `lamplighter`; `slurm_user` is None on a host without
+    slurmctld.
     """
     beside_slurm = service.user is None
     # Slurm's commands, and munge, compare users with those of other processes
@@ -219,8 +217,7 @@ PROLOG_DROP_IN = Path("slurmctld.service.d/lamplighter-prolog.conf")
 def prolog_drop_in(programs: Path) -> str:
     """What slurmctld's unit needs for lamplighter-prolog (docs/prolog.md).
 
-    Args:
-        programs: the folder of Lamplighter's programs.
+    `programs` is the folder of Lamplighter's programs.
     """
     return f"""\
 [Service]

@@ -54,12 +54,8 @@ def publish_holds(
 ) -> None:
     """Publish that holds were placed or released; raises as `publish` does.
 
-    Args:
-        session: for the spool and the broker.
-        name: the name of the notice.
-        state: what the nodes are now, in words.
-        reasons: the reason of the hold of each node.
-        by: the operator who did it.
+    `name` is that of the notice, and `state` says what the nodes are now; `reasons` has the reason
+    of each node's hold.
     """
     now = time.time_ns()
     notices = (

@@ -25,10 +25,8 @@ class ManagementApi:
     Every call raises BrokerAwayError if the API is unavailable or answers with something else, and
     AccessRefusedError if it refuses.
 
-    Args:
-        broker: of the process, whose user logs in.
-        urls: roots of the API, one for each node of the broker; the first that answers is used.
-        login: the name and password of another user, or None.
+    The process's user of the broker logs in, or else `login`, a name and a password. `urls` are
+    roots of the API, one for each node of the broker; the first that answers is used.
 
     Raises:
         ConfigError: our certificate or its key cannot be used.

@@ -94,12 +94,8 @@ def record_of(
 ) -> Record:
     """The record of a message; if it cannot be parsed, a quarantine record of this `cluster`.
 
-    Args:
-        body: the message.
-        cluster: of the audit.
-        now: ns since the epoch.
-        read: gives its envelope, or raises MalformedMessageError; None to parse the body.
-        sender: the broker user that published it.
+    `now` is in ns since the epoch. `read` gives the envelope, or raises MalformedMessageError; by
+    default, the body is parsed. `sender` is the broker user that published the message.
     """
     try:
         record = _readable(read() if read else parse(body), body, now)

@@ -36,9 +36,7 @@ _RETURNS = frozenset({REQUEUE, DEAD_LETTERS})
 def judged(delivery: Delivery, users: BrokerUsers | None) -> Delivery:
     """The delivery with its sender, its event, and why it is refused, if it is.
 
-    Args:
-        delivery: from one of our queues.
-        users: the roles' users; None if one user serves all roles: then any user is ours.
+    `users` are the roles' users; None if one user serves all roles: then any user is ours.
     """
     content: Envelope | MalformedMessageError
     problem = None

@@ -9,9 +9,7 @@ from workers.broker.delivery import Delivery
 class Batches:
     """Passes deliveries from the link's thread to the worker's thread, many at a time.
 
-    Args:
-        size: of a batch, at most.
-        seconds: how long a batch waits for more deliveries after its first one.
+    A batch has at most `size` deliveries, and waits `seconds` for more after its first one.
     """
 
     def __init__(self, size: int, seconds: float) -> None:

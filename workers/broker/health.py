@@ -87,9 +87,7 @@ def prove_health(parameters: ConnectionParameters, depths: Collection[QueueDepth
     one that may not publish only the quorum. The counts of queues that were read before are known to
     be true only if they are read again after this.
 
-    Args:
-        parameters: the broker.
-        depths: its queues.
+    `depths` are those of its queues.
 
     Raises:
         NoQuorumError: the nodes of a queue do not answer.

@@ -16,9 +16,8 @@ from workers.errors import BrokerAwayError, BrokerError, RefusedError, Unroutabl
 class PublishingChannel:
     """Publishes over its own channel, once that is open; used on the link's thread.
 
-    Args:
-        on_ready: called when the broker confirms messages from now on.
-        on_lost: called when the broker has closed the channel.
+    `on_ready` is called when the broker confirms messages from now on, `on_lost` when it has closed
+    the channel.
 
     Attributes:
         is_spoiled: whether the broker has refused a message. RabbitMQ then refuses all messages of

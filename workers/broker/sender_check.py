@@ -37,9 +37,7 @@ class SenderCheck:
     Of an event, the audit keeps the one copy that counts: it gets refused ones too, to record them;
     the other receivers' copies are dropped.
 
-    Args:
-        settings: all of lamplighter.toml.
-        on_delivery: receives what is allowed.
+    `on_delivery` receives what is allowed.
 
     Attributes:
         link: set before the first delivery; publishes and acknowledges.

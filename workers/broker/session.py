@@ -27,9 +27,8 @@ class BrokerSession:
     If it has a queue for replies, one channel does both: the broker does not keep the order of two, and
     the queue must be there before the first request.
 
-    Args:
-        number: the connection's number within its link.
-        queues: the queues to consume, each with its prefetch.
+    `number` is the connection's within its link; `queues` are those to consume, each with its
+    prefetch.
 
     Attributes:
         consumers: None until `consume`.

@@ -96,9 +96,8 @@ def topology(
 ) -> Topology:
     """The topology of one virtual host, which belongs to one Slurm cluster.
 
-    Args:
-        waits: seconds by retry tier; only tests use other ones.
-        notify_keys: the webhooks' routing keys (Settings.notify_keys).
+    `waits` are seconds by retry tier; only tests use other ones. `notify_keys` are the webhooks'
+    routing keys (Settings.notify_keys).
     """
     work = {
         **_SAFE,

@@ -29,9 +29,7 @@ def followed(url: str, location: str) -> str | None:
 
     Only the same scheme, host and port may, or the same host by https instead of http.
 
-    Args:
-        url: of the request.
-        location: of the answer, absolute or relative (RFC 9110, section 10.2.2).
+    `location` is the answer's, absolute or relative (RFC 9110, section 10.2.2).
     """
     try:
         target = as_sent(urljoin(url, location.strip()))

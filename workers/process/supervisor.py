@@ -131,10 +131,8 @@ def pause_after(previous: float, ran: float) -> float:
 class Supervisor:
     """Runs programs until it is stopped; they inherit stdout and stderr.
 
-    Args:
-        programs: the programs to run.
-        log: receives starts and ends.
-        on_start: called with the name of each program before it starts.
+    `log` receives starts and ends; `on_start` is called with the name of each program before it
+    starts.
     """
 
     def __init__(

@@ -124,12 +124,9 @@ def repair_requests(
 ) -> list[PowerCommand]:
     """The requests that repair drifts, with the generation of the snapshot.
 
-    Args:
-        wanted: from `asked_for`.
-        snapshot: in which the drifts were found.
-        slurm: has the time that Slurm waits; after that, a suspend needs a newer snapshot.
-        origin: this host.
-        why: who requests the repair.
+    `wanted` are those of `needing_repair`, found in `snapshot`. After the time that Slurm waits,
+    which `slurm` has, a suspend needs a newer snapshot. `origin` is this host, `why` says who
+    requests the repair.
     """
     timeouts = {Kind.RESUME: slurm.resume_timeout, Kind.SUSPEND: slurm.suspend_timeout}
     return [repair_request(one, snapshot, timeouts, origin, why) for one in wanted]

@@ -45,10 +45,8 @@ class ResyncWorker:
     A snapshot is compared once all clouds have been listed for it, or their time to be listed is over.
     After any loss (a part, the store for a while) the worker continues with the next snapshot.
 
-    Args:
-        run: the process.
-        link: acknowledges snapshots, publishes requests and notices.
-        deliveries: the parts of snapshots.
+    `link` acknowledges snapshots, and publishes requests and notices; `deliveries` are the parts of
+    snapshots.
     """
 
     def __init__(self, run: Runtime, link: Link, deliveries: queue.Queue[Delivery]) -> None:

@@ -40,12 +40,8 @@ def after_event(
 ) -> NodeMemory | None:
     """What to remember of a node after an event; None if nothing changes.
 
-    Args:
-        event: the event.
-        update: what was reported to Slurm for it.
-        known: what is remembered so far.
-        settings: the configured times.
-        now: ns since the epoch.
+    `update` is what was reported to Slurm for it, `known` what is remembered so far; `now` is in ns
+    since the epoch.
     """
     if known is not None and known.generation > event.generation:
         return None
@@ -139,12 +135,8 @@ def returning_sooner(
 
     The problem of the whole group is over; one cool-down applies all the same.
 
-    Args:
-        returning: the nodes that are out of service.
-        booted: nodes that have just booted.
-        groups: the group of each node.
-        settings: the configured times.
-        now: ns since the epoch.
+    `returning` are the nodes that are out of service; `groups` has the group of each node; `now` is
+    in ns since the epoch.
     """
     healthy = {groups.get(node) for node in booted} - {None}
     sooner = []

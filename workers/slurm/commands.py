@@ -20,8 +20,7 @@ class SlurmRefusedError(LamplighterError):
 class SlurmCommands:
     """scontrol and squeue of one cluster, run as the current user.
 
-    Args:
-        settings: [slurm] names the folders of the commands and of slurm.conf.
+    [slurm] names the folders of the commands and of slurm.conf.
 
     Raises:
         ConfigError: the commands are not installed here.

@@ -59,10 +59,8 @@ def decide(
 ) -> SlurmUpdate:
     """The update for an event; only the ends of resumes and of resume-fails lead to one.
 
-    Args:
-        event: the event.
-        situation: of its node.
-        hostnames: NodeHostName by node, if its group sets one; None if Slurm receives no addresses.
+    `hostnames` has NodeHostName by node, if its group sets one; None if Slurm receives no
+    addresses.
     """
     slurm, requested = situation.slurm, situation.requested
     if slurm is None:

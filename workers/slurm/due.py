@@ -95,11 +95,8 @@ def told_in_vain(
 ) -> tuple[dict[str, RequestEvent], list[NodeMemory]]:
     """What slurmctld has lost of what it was told of nodes that it still shows as booting.
 
-    Args:
-        rounds: their newest requests, with their outcomes.
-        known: what is remembered of them.
-        settings: the configured times.
-        now: ns since the epoch.
+    `rounds` are the newest requests of these nodes, with their outcomes, and `known` is what is
+    remembered of them; `now` is in ns since the epoch.
 
     Returns:
         The outcomes to report once more, by node; and the nodes that were given back because their
@@ -129,12 +126,8 @@ def not_returned(
     Either slurmctld has lost the RESUME that it received, and the node returns soon; or the memory of
     the node was lost, and it returns after one cool-down.
 
-    Args:
-        states: the nodes in Slurm.
-        known: what is remembered of all nodes.
-        configured: the nodes of the configuration.
-        settings: the configured times.
-        now: ns since the epoch.
+    `states` are the nodes in Slurm, and `known` is what is remembered of all nodes; `now` is in ns
+    since the epoch.
     """
     found = []
     for node, state in states.items():

@@ -23,10 +23,8 @@ from workers.store.database import reading
 class FailedJobs:
     """Follows jobs until each has been requeued or has ended; true while it follows any.
 
-    Args:
-        slurm: slurmctld.
-        link: acknowledges the deliveries that belong to the jobs.
-        job_events: reports the jobs that have ended.
+    `link` acknowledges the deliveries that belong to the jobs; `job_events` reports those that have
+    ended.
     """
 
     def __init__(self, slurm: Slurm, link: Link, job_events: JobEvents) -> None:

@@ -37,12 +37,6 @@ class Feedback:
     A delivery whose jobs must still be started is acknowledged after that: after a crash, the next
     worker finds the node updated and the jobs waiting. While slurmctld or the store is unavailable,
     nothing is acknowledged.
-
-    Args:
-        run: the process.
-        slurm: slurmctld.
-        link: the connection to the broker.
-        batches: the deliveries of the link.
     """
 
     def __init__(self, run: Runtime, slurm: Slurm, link: Link, batches: Batches) -> None:

@@ -26,11 +26,8 @@ _MOST_KNOWN = 20_000
 class JobEvents:
     """Publishes events, and returns when the broker has confirmed them; a repeated event has no effect.
 
-    Args:
-        link: the connection to the broker.
-        slurm: slurmctld, for the origins of jobs.
-        cluster: of the jobs.
-        jobdata: SLURM_JOBDATA_PATH of OPUS, or None if OPUS does not submit jobs.
+    `slurm` shows the origins of jobs. `jobdata` is SLURM_JOBDATA_PATH of OPUS, or None if OPUS does
+    not submit jobs.
     """
 
     def __init__(self, link: Link, slurm: Slurm, cluster: str, jobdata: str | None) -> None:

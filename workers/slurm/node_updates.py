@@ -52,12 +52,6 @@ class _Handled:
 class NodeUpdates:
     """Updates nodes in Slurm; every method may be repeated after an error.
 
-    Args:
-        run: the process.
-        slurm: slurmctld.
-        link: the connection to the broker.
-        metrics: of the worker.
-
     Attributes:
         jobs: the jobs of failed boots; the deliveries behind them are acknowledged when they are done.
         failed: how many failed boots were reported to Slurm.

@@ -26,10 +26,8 @@ def power_saving_from(
 ) -> PowerSaving | None:
     """The settings; None if a timeout is missing.
 
-    Args:
-        output: of `scontrol show config`.
-        partitions: the output of `scontrol --oneliner show partition`.
-        nodes: reads all nodes; it is called only if whole partitions are excluded.
+    `output` is that of `scontrol show config`, `partitions` that of `scontrol --oneliner show
+    partition`; `nodes` reads all nodes, and is called only if whole partitions are excluded.
     """
     found: dict[str, str] = {}
     for line in output.split("\n"):

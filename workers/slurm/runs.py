@@ -96,12 +96,8 @@ def changes(
 ) -> tuple[list[Registration | JobEvent], Reported]:
     """The events to report about Slurm's nodes and runs, and what has been reported then.
 
-    Args:
-        cluster: the cluster's name.
-        seen: the state of Slurm now.
-        ours: the nodes of interest; runs on other nodes are ignored.
-        before: the result of the previous call.
-        jobdata: SLURM_JOBDATA_PATH of OPUS, or None if OPUS does not submit jobs.
+    `ours` are the nodes of interest: runs on other nodes are ignored. `before` is the result of the
+    previous call. `jobdata` is SLURM_JOBDATA_PATH of OPUS, or None if OPUS does not submit jobs.
     """
     registered = {
         name: node.registered_at

@@ -46,8 +46,7 @@ class Slurm:
     Every method raises SlurmAwayError if slurmctld does not answer; an update may have been applied
     in part then.
 
-    Args:
-        settings: [slurm] names the folders of the commands and of slurm.conf.
+    [slurm] names the folders of the commands and of slurm.conf.
 
     Raises:
         ConfigError: the commands are not installed here.
@@ -114,8 +113,7 @@ class Slurm:
     def jobs_left_by(self, names: Iterable[str]) -> Mapping[int, JobState]:
         """The jobs that have ended, or are ending, because one of their nodes has failed.
 
-        Args:
-            names: of nodes that Slurm knows; each job had at least one of them.
+        `names` are of nodes that Slurm knows; each job had at least one of them.
         """
         found: dict[int, JobState] = {}
         states = f"--states={','.join(sorted(LEFT_BY_NODE))}"

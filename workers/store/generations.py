@@ -96,11 +96,8 @@ def refuse_stamped_before(
 ) -> None:
     """From now on, refuse what was stamped before a reset and still arrives from the future.
 
-    Args:
-        connection: in a transaction.
-        cluster: the cluster.
-        now: ns since the epoch.
-        stamped_until: the highest generation that may have been stamped.
+    `stamped_until` is the highest generation that may have been stamped; `now` is in ns since the
+    epoch.
     """
     statement = insert(connection.dialect.name, clock_resets).values(
         cluster=cluster, stamped_until=stamped_until, reset_at=now

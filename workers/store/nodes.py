@@ -57,10 +57,7 @@ class DesiredRow:
 class NodeTable:
     """The rows of a cluster's nodes, as one worker uses them; all methods belong into a transaction.
 
-    Args:
-        store: with the state's tables.
-        cluster: the cluster's name.
-        lease: how the worker owns nodes.
+    `lease` is how the worker owns nodes.
     """
 
     def __init__(self, store: sa.Engine, cluster: str, lease: Lease) -> None:
@@ -96,10 +93,7 @@ class NodeTable:
     ) -> dict[str, DesiredRow]:
         """Raise desired states, and take the nodes' leases where they are free.
 
-        Args:
-            connection: within a transaction.
-            commands: any number, also several for one node, in any order.
-            now: ns since the epoch.
+        There may be several `commands` for one node, in any order; `now` is in ns since the epoch.
 
         Returns:
             The rows as they are now, by node; ours are those with our name as lease_owner.

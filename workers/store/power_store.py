@@ -118,10 +118,7 @@ class Committed:
 class PowerStore:
     """The state store, as the engine uses it.
 
-    Args:
-        store: with the state's tables.
-        cluster: the cluster's name.
-        lease: how this worker owns nodes.
+    `lease` is how this worker owns nodes.
     """
 
     def __init__(self, store: sa.Engine, cluster: str, lease: Lease) -> None:

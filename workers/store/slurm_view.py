@@ -74,11 +74,8 @@ class SlurmView:
 class SnapshotReader:
     """Reads what the store holds of Slurm; `view` may be called by any thread.
 
-    Args:
-        store: with the state's tables.
-        cluster: the cluster's name.
-        enabled: whether snapshots count; None for as soon as there is one.
-        stale_after: seconds after which a snapshot no longer counts as fresh.
+    `enabled`: whether snapshots count; None for as soon as there is one. After `stale_after`
+    seconds, a snapshot no longer counts as fresh.
 
     Attributes:
         silent: whether no snapshot has come since this worker began to use the store: late suspends
