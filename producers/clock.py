@@ -86,11 +86,7 @@ def process_age() -> float:
 
 
 def last_generation(folder: Path) -> int:
-    """The highest generation so far; 0 if there is none.
-
-    Raises:
-        ClockError: the file cannot be read.
-    """
+    """The highest generation so far, 0 if there is none; ClockError if the file cannot be read."""
     try:
         return _previous(read_file(folder / FILE_NAME)[:_DIGITS])
     except FileNotFoundError:

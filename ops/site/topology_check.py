@@ -55,11 +55,7 @@ def missing(channel: Any, wanted: Topology) -> list[str]:  # noqa: ANN401 - pika
 
 
 def differences(api: ManagementApi, wanted: Topology) -> list[str]:
-    """The differences, read over the management API of RabbitMQ; its user needs the tag `management`.
-
-    Raises:
-        BrokerError: the API is unavailable or refuses.
-    """
+    """The differences, by the management API, whose user needs the tag `management`; BrokerError as `api`."""
     return [
         *_exchanges(api.read("exchanges/{vhost}", HeldExchange), wanted),
         *_queues(api.read("queues/{vhost}", HeldQueue), wanted, api.nodes()),
@@ -148,11 +144,7 @@ def binding_differences(api: _Reader, wanted: Topology) -> Iterator[str]:
 
 
 def user_differences(api: _Reader, users: BrokerUsers, wanted: Topology) -> Iterator[str]:
-    """The differences of users and permissions from what the roles need; needs an administrator.
-
-    Raises:
-        BrokerError: the API is unavailable or refuses.
-    """
+    """Users and permissions that are not as the roles need; for an administrator. Errors as `differences`."""
     held = {user.name: user.all_tags for user in api.read("users", HeldUser)}
     should = _wanted_access(users, wanted)
     ours = {user for user, _ in should}

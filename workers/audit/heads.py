@@ -87,11 +87,7 @@ def sign_head(engine: sa.Engine, cluster: str, signer: Signer, now: int) -> Head
 
 
 def export_head(path: Path, head: Head) -> None:
-    """Append a head to a file, and sync it to disk.
-
-    Raises:
-        ConfigError: the file cannot be written.
-    """
+    """Append a head to a file, and sync it to disk; ConfigError if the file cannot be written."""
     try:
         # a pipe that nobody reads would hold up the recording of events
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC

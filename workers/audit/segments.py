@@ -64,11 +64,7 @@ class Seal:
 
 
 def seal_from(seq: int, body: bytes) -> Seal:
-    """The seal in a record's body.
-
-    Raises:
-        MalformedMessageError: the body does not hold a seal.
-    """
+    """The seal in a record's body; MalformedMessageError if the body does not hold a seal."""
     statement = parse(body).data
     fields = Fields(statement, "data.")
     return Seal(

@@ -3,7 +3,7 @@
 openstacksdk resolves an entry, so each key means what it means to `openstack --os-cloud`:
 https://docs.openstack.org/openstacksdk/latest/user/config/configuration.html. A key that Lamplighter
 cannot honour is an error. Secrets stay in these files: the settings never hold them, and the token
-service reads them again for each login.
+service reads them again for each login. Each function raises ConfigError, naming file, field and remedy.
 """
 
 import os
@@ -34,11 +34,7 @@ _MASK = dict.fromkeys((*_SECRETS.values(), "passcode", "token"), "-")
 
 
 def entry_defaults(entry: EntryRef) -> tuple[Kind, dict[str, Any]]:
-    """How an entry logs in, and the fields of the table [clouds.NAME] that it gives.
-
-    Raises:
-        ConfigError: naming file, field and remedy.
-    """
+    """How an entry logs in, and the fields of the table [clouds.NAME] that it gives."""
     kind, config, login = _checked(entry)
     fields = {
         "auth_url": versioned(login["auth_url"]),
@@ -51,11 +47,7 @@ def entry_defaults(entry: EntryRef) -> tuple[Kind, dict[str, Any]]:
 
 
 def entry_identity(entry: EntryRef, secret: str) -> dict[str, Any]:
-    """An entry as the `identity` of a login at Keystone, with `secret` as its secret.
-
-    Raises:
-        ConfigError: naming file, field and remedy.
-    """
+    """An entry as the `identity` of a login at Keystone, with `secret` as its secret."""
     kind, _, login = _checked(entry)
     if kind == "password":
         return {"methods": [kind], kind: {"user": {**_user(login), "password": secret}}}
@@ -66,11 +58,7 @@ def entry_identity(entry: EntryRef, secret: str) -> dict[str, Any]:
 
 
 def entry_secret(entry: EntryRef) -> tuple[Path, str] | None:
-    """The file that holds an entry's secret, and the secret; None if the entry has none.
-
-    Raises:
-        ConfigError: naming file, field and remedy.
-    """
+    """The file that holds an entry's secret, and the secret; None if the entry has none."""
     content = content_of(entry)
     kind = kind_of(entry, _resolved(entry, content, _MASK))
 

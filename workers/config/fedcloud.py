@@ -165,11 +165,7 @@ def _only(folder: Path, found: list[tuple[Path, _Site]], vo: str) -> tuple[Path,
 
 
 def text_of(table: Mapping[str, Any], field: str, where: str) -> str:
-    """A field that must be a string.
-
-    Raises:
-        ConfigError: it is not, or it is empty.
-    """
+    """A field that must be a string; ConfigError if it is not, or is empty."""
     value = table[field]
     if not isinstance(value, str) or not value:
         raise ConfigError(f'{where}.{field}: must be a string: write {field} = "..."')

@@ -40,11 +40,7 @@ def slurm_conf(settings: Settings) -> Path | None:
 
 
 def find(name: str, folder: Path | None) -> str:
-    """The absolute path of a Slurm command.
-
-    Raises:
-        ConfigError: the command is not found.
-    """
+    """The absolute path of a Slurm command; ConfigError if the command is not found."""
     places = [str(folder)] if folder else [os.environ.get("PATH", ""), *_FOLDERS]
     found = shutil.which(name, path=os.pathsep.join(places))
     if found is None:

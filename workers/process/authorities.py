@@ -41,11 +41,7 @@ class AuthorityFile:
         self._checked: tuple[int, ...] = ()
 
     def require(self) -> None:
-        """Check the file.
-
-        Raises:
-            AuthoritiesError: it cannot be used now.
-        """
+        """Check the file; AuthoritiesError if it cannot be used now."""
         try:
             status = self._path.stat()
             seen = (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_ctime_ns)

@@ -70,11 +70,7 @@ class _Slot:
     pause: float = 0.0
 
     def start(self, now: float) -> None:
-        """Fork a process for the program.
-
-        Raises:
-            OSError: the host gives us no further process.
-        """
+        """Fork a process for the program; OSError if the host gives us no further process."""
         reasons, write_end = _FORK.Pipe(duplex=False)
         process = _FORK.Process(
             target=_enter, args=(self.program, write_end, os.getpid()), name=self.program.name

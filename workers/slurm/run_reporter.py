@@ -110,9 +110,5 @@ def recall(path: Path, nothing: T) -> T:
 
 
 def remember(path: Path, reported: Reported | ReportedUwsJobs) -> None:
-    """Replace the content of the file.
-
-    Raises:
-        OSError: it cannot be written.
-    """
+    """Replace the content of the file; OSError if it cannot be written."""
     replace_file(path, msgspec.json.encode(reported, order="deterministic"))

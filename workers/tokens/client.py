@@ -112,12 +112,7 @@ class TokenClient:
         return self._request(TokenRequest(cloud, look=True), TokenReport)
 
     def revoke(self, cloud: str) -> TokenReport:
-        """End the login of a cloud; the report's remedy is what is left to do.
-
-        Raises:
-            TokenServiceAwayError: the token service did not respond in time.
-            TokenRefusedError: the service does not know the cloud, or does not serve this user.
-        """
+        """End the login of a cloud; the report's remedy is what is left to do. Errors as in `report`."""
         return self._request(TokenRequest(cloud, revoke=True), TokenReport)
 
     def _request(self, request: TokenRequest, expected: type[_Expected]) -> _Expected:

@@ -32,11 +32,7 @@ class Revocations:
         self._cloud = cloud
 
     def digests(self) -> dict[str, str]:
-        """The salt of each digest.
-
-        Raises:
-            SourceError: the store is unreachable.
-        """
+        """The salt of each digest; SourceError if the store is unreachable."""
         table = revoked_secrets
         query = sa.select(table.c.digest, table.c.salt).where(table.c.cloud == self._cloud)
         with store_errors(), self._store.begin() as connection:

@@ -59,11 +59,7 @@ Answer = TokenGrant | TokenReport | TokenRefusal
 
 
 def parse_request(body: bytes) -> TokenRequest:
-    """Parse a request.
-
-    Raises:
-        MalformedMessageError: naming the field and the remedy.
-    """
+    """Parse a request; a MalformedMessageError names the field and the remedy."""
     try:
         return msgspec.json.decode(body, type=TokenRequest)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -72,11 +68,7 @@ def parse_request(body: bytes) -> TokenRequest:
 
 
 def parse_answer(body: bytes) -> Answer:
-    """Parse an answer.
-
-    Raises:
-        MalformedMessageError: it is not an answer.
-    """
+    """Parse an answer; MalformedMessageError if it is not an answer."""
     try:
         return msgspec.json.decode(body, type=TokenGrant | TokenReport | TokenRefusal)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

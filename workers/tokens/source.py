@@ -19,11 +19,7 @@ class Source(ABC):
 
     @abstractmethod
     def fetch(self) -> ScopedToken:
-        """Get a new token; takes a few seconds at most.
-
-        Raises:
-            SourceError: there is no token.
-        """
+        """Get a new token, in a few seconds at most; SourceError if there is no token."""
 
     def fingerprint(self) -> str:
         """Changes with the credential; cheap, and safe in any thread."""
@@ -59,11 +55,7 @@ class Source(ABC):
         return left
 
     def revocations(self) -> frozenset[str]:
-        """Names of all revocations of this cloud's secrets, by any token service.
-
-        Raises:
-            SourceError: the store does not say.
-        """
+        """Names of all revocations of this cloud's secrets; SourceError if the store does not say."""
         return self._secret.revocations()
 
     def _revoke_credential(self, secret: str) -> list[str]:  # noqa: ARG002 - most end elsewhere

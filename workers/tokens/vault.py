@@ -151,11 +151,7 @@ class Vault:
                     lease.release()
 
     def state(self) -> RefreshTokenState:
-        """The state of the newest refresh token.
-
-        Raises:
-            SourceError: the store is unreachable.
-        """
+        """The state of the newest refresh token; SourceError if the store is unreachable."""
         row = self._row()
         return RefreshTokenState(row.rotated_at, row.expires_at) if row else RefreshTokenState()
 

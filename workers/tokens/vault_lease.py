@@ -39,11 +39,7 @@ class RefreshTokenLease:
         )
 
     def acquire(self) -> None:
-        """Take the lease.
-
-        Raises:
-            SourceError: another service holds it, or the store is unreachable.
-        """
+        """Take the lease; SourceError if another service holds it, or the store is unreachable."""
         table = refresh_tokens
         free = sa.or_(table.c.lease_owner.is_(None), table.c.lease_until <= self._clock)
         with store_errors(), self._store.begin() as connection:
