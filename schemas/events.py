@@ -54,7 +54,9 @@ class Transition(enum.StrEnum):
 _TERMINAL = frozenset(
     {Transition.COMPLETED, Transition.SUPERSEDED, Transition.FAILED, Transition.DISCARDED}
 )
-_TRANSITIONS = {transition.type: transition for transition in Transition}
+# Those that end a round, as stores hold them; and all by type.
+ENDS = tuple(map(str, sorted(_TERMINAL)))
+TRANSITIONS = {transition.type: transition for transition in Transition}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,9 @@ class Cause:
 
     error: str = field(metadata=TEXT)
     message: str = field(metadata=ANY_TEXT)
+
+    def __str__(self) -> str:
+        return f"{self.error}: {self.message}"
 
 
 def _kind(data: Fields, name: str) -> Kind:
@@ -194,7 +199,7 @@ def transition_event(
 
 def event_from(envelope: Envelope) -> RequestEvent:
     """The request event in an envelope; raises MalformedMessageError, also for other types."""
-    transition = _TRANSITIONS.get(envelope.type)
+    transition = TRANSITIONS.get(envelope.type)
     if transition is None:
         raise envelope.unknown_type("a request event")
     event = read(

@@ -50,7 +50,8 @@ class JobTransition(enum.StrEnum):
         return f"lamplighter.{self.routing_key}.v1"
 
 
-_TRANSITIONS = {transition.type: transition for transition in JobTransition}
+# By type.
+JOB_TRANSITIONS = {transition.type: transition for transition in JobTransition}
 # The fields that events of a transition lack; in an event that has one, it is ignored.
 _LACKS: Mapping[JobTransition, Sequence[str]] = {
     JobTransition.IDENTIFIED: ("state", "cause", "started_at", "user", "returns_at"),
@@ -112,7 +113,7 @@ class JobEvent:
 
 def job_event_from(envelope: Envelope) -> JobEvent:
     """The job event in an envelope; raises MalformedMessageError, also for other types."""
-    transition = _TRANSITIONS.get(envelope.type)
+    transition = JOB_TRANSITIONS.get(envelope.type)
     if transition is None:
         raise envelope.unknown_type("a job event")
     data = Fields(envelope.data, "data.")

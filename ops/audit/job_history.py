@@ -8,10 +8,8 @@ import sqlalchemy as sa
 from ops.audit.job_start import UNKNOWN, job_start
 from ops.audit.request_history import RequestHistory, request_history
 from schemas.envelope import parse
-from schemas.jobs import JobEvent, JobTransition, job_event_from
+from schemas.jobs import JOB_TRANSITIONS, JobEvent, JobTransition, job_event_from
 from workers.audit.queries import Entry, Filter, find
-
-_TYPES = frozenset(transition.type for transition in JobTransition)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +63,7 @@ def job_history(connection: sa.Connection, job_id: int) -> JobHistory:
             requests.setdefault(entry.request_id, []).append(entry)
     known: dict[tuple[int, int], int | None] = {}
     made = [request_history(x, job_start(connection, x, job_id, known)) for x in requests.values()]
-    events = [job_event_from(parse(entry.body)) for entry in entries if entry.type in _TYPES]
+    about = (entry for entry in entries if entry.type in JOB_TRANSITIONS)
+    events = [job_event_from(parse(entry.body)) for entry in about]
     made.sort(key=lambda history: history.asked)
     return JobHistory(job_id, tuple(made), tuple(events), entries)

@@ -9,12 +9,11 @@ import hostlist
 from ops.cli.terminal import Columns, duration, moment, short_moment
 from schemas.envelope import parse
 from schemas.events import Transition
-from schemas.jobs import JobEvent, JobTransition, job_event_from
+from schemas.jobs import JOB_TRANSITIONS, JobEvent, JobTransition, job_event_from
 from workers.audit.queries import Entry
 from workers.audit.record import quarantine_reason
 
-RUNS = frozenset({JobTransition.STARTED.type, JobTransition.ENDED.type})
-_JOBS = frozenset(transition.type for transition in JobTransition)
+_RUNS = frozenset({JobTransition.STARTED, JobTransition.ENDED})
 _SECOND = 1_000_000_000
 
 
@@ -27,10 +26,9 @@ def details(entry: Entry) -> str | None:
     """The cause; who decided it and why; for a job's run its user and nodes."""
     if entry.quarantined:
         return quarantine_reason(entry.body)
-    if entry.type in RUNS:
-        return run_details(job_event_from(parse(entry.body)))
-    if entry.type in _JOBS:
-        return job_details(job_event_from(parse(entry.body)))
+    if entry.type in JOB_TRANSITIONS:
+        event = job_event_from(parse(entry.body))
+        return run_details(event) if event.transition in _RUNS else job_details(event)
     data = data_of(entry)
     if data.get("dry_run") and entry.transition == Transition.COMPLETED:
         calls = [f"{action['action']} on {action['server_id']}" for action in data["actions"]]
@@ -58,7 +56,7 @@ def job_details(event: JobEvent) -> str | None:
     returns = f"until {moment(event.returns_at)}" if event.returns_at is not None else None
     parts = (
         event.state,
-        event.cause and f"{event.cause.error}: {event.cause.message}",
+        event.cause and str(event.cause),
         event.nodes and f"nodes {hostlist.collect_hostlist(event.nodes)}",
         returns,
         event.uws_id and f"UWS job {event.uws_id}",

@@ -127,7 +127,7 @@ def request_history(entries: Iterable[Entry], start: JobStart = UNKNOWN) -> Requ
     ends = [event for event in events if event.transition.terminal]
     # if a new round is open, the request is under way, whatever the outcome of the round before
     end = ends[-1] if ends and ends[-1].round == rounds else None
-    cause = f"{end.cause.error}: {end.cause.message}" if end and end.cause else None
+    cause = str(end.cause) if end and end.cause else None
     if end and end.dry_run and cause is None:
         cause = "dry run: no action was taken"
     return RequestHistory(

@@ -101,7 +101,7 @@ def _event_step(event: RequestEvent, recorded_at: int) -> TimelineStep:
         details="; ".join(_details(event)),
         summary=f"{transition}: {cause.error}" if cause else transition,
         stage=stage,
-        wait=f"{wait}: {cause.error}: {cause.message}" if wait and cause else wait,
+        wait=f"{wait}: {cause}" if wait and cause else wait,
         resumed_at=None if event.retry_in is None else event.time + event.retry_in * _NS,
         recorded_at=recorded_at if event.transition.terminal else None,
     )
@@ -116,7 +116,7 @@ def _details(event: RequestEvent) -> Iterator[str]:
         if event.note:
             yield event.note
     if event.cause is not None:
-        yield f"{event.cause.error}: {event.cause.message}"
+        yield str(event.cause)
     if event.retry_in is not None:
         yield f"again in {duration(event.retry_in * _NS)}"
     if event.transition.terminal and event.cloud:

@@ -79,7 +79,7 @@ def describe(letter: Letter, context: LetterContext, now: int) -> Iterator[Fact]
     yield from _request(letter, context, now)
     died_at = moment(letter.died_at) if letter.died_at else "time unknown"
     yield "died", f"in {letter.died_in}, round {letter.round}, {died_at}{_ago(letter.died_at, now)}"
-    yield "cause", f"{letter.cause.error}: {letter.cause.message}"
+    yield "cause", str(letter.cause)
     if letter.by_broker and letter.command is not None:
         yield "ended by", "the broker, which gave up the delivery; no worker ended the round"
     yield from _attempts(letter, context)
@@ -217,8 +217,7 @@ def _attempts(letter: Letter, context: LetterContext) -> Iterator[Fact]:
     """From the audit log, which has all attempts; without it, from the letter."""
     if not context.timeline:
         for failure in letter.failures:
-            cause = f"{failure.cause.error}: {failure.cause.message}"
-            yield f"attempt {failure.attempt}", f"{moment(failure.time)}  {cause}"
+            yield f"attempt {failure.attempt}", f"{moment(failure.time)}  {failure.cause}"
         return
     start = context.timeline[0].time
     for step in context.timeline:

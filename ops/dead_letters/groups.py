@@ -79,7 +79,7 @@ def group_letters(
 def letter_group(name: str, letters: Sequence[Letter]) -> LetterGroup:
     """The group of these letters."""
     died = [letter.died_at for letter in letters if letter.died_at is not None]
-    messages = Counter(f"{letter.cause.error}: {letter.cause.message}" for letter in letters)
+    messages = Counter(str(letter.cause) for letter in letters)
     nodes = sorted({letter.command.node for letter in letters if letter.command is not None})
     return LetterGroup(
         name=name,

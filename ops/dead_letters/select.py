@@ -8,11 +8,9 @@ from ops.audit.similarity import error_pattern
 from ops.cli.terminal import Columns, json_moment, short_moment
 from ops.dead_letters.letter import Letter
 from schemas.commands import PowerCommand
-from schemas.jobs import JobTransition
+from schemas.jobs import JOB_TRANSITIONS
 from schemas.numbers import whole_number
 from workers.config.settings import Settings
-
-_JOBS = frozenset(transition.type for transition in JobTransition)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +131,7 @@ def columns(short: Mapping[str, str], stale: Collection[tuple[str, int]]) -> Col
         "node": lambda letter: about(letter)[0],
         "kind": kind,
         "died": lambda letter: short_moment(letter.died_at),
-        "cause": lambda letter: f"{letter.cause.error}: {letter.cause.message}",
+        "cause": lambda letter: str(letter.cause),
     }
 
 
@@ -180,7 +178,7 @@ def exported(letter: Letter) -> dict[str, object]:
 def jobs_about(letter: Letter) -> list[int]:
     """The jobs that wait for a request, or the job that an event is about."""
     event = letter.undelivered.event if letter.undelivered else None
-    if event is not None and event.type in _JOBS:
+    if event is not None and event.type in JOB_TRANSITIONS:
         job = whole_number(event.subject)
         return [] if job is None else [job]
     return jobs_of(letter.command)

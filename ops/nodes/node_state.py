@@ -138,7 +138,7 @@ def _node_request(row: Any) -> NodeRequest:  # noqa: ANN401 - a row
     if row.event is not None:
         event = event_from(parse(row.event))
         kind, outcome, decided_at = str(event.kind), str(event.transition), row.decided_at
-        cause = f"{event.cause.error}: {event.cause.message}" if event.cause else None
+        cause = str(event.cause) if event.cause else None
     actions = tuple(f"{made['action']}: {made['result']}" for made in json.loads(row.actions))
     return NodeRequest(
         row.request_id, row.round, row.generation, kind, outcome, decided_at, cause, actions

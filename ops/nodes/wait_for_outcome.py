@@ -139,7 +139,7 @@ class LineReporter:
         """Print what is new, at most one line of progress per interval."""
         for event in ended:
             if event.transition is not Transition.COMPLETED:
-                cause = f": {event.cause.error}: {event.cause.message}" if event.cause else ""
+                cause = f": {event.cause}" if event.cause else ""
                 print_line(f"{event.node} {event.transition}{cause}")
         self._ended += len(ended)
         now = time.monotonic()

@@ -11,13 +11,12 @@ from ops.report.question import Allocation, NodePlace
 from producers.call import expand
 from producers.settings import ConfigError, read_toml
 from schemas.errors import MalformedMessageError
-from schemas.events import Transition
+from schemas.events import ENDS, Transition
 from schemas.fields import shown
 from schemas.numbers import whole_number
 from workers.config.settings import Settings
 from workers.store.tables import audit
 
-_TERMINAL = [str(transition) for transition in Transition if transition.terminal]
 _RECORDED = ("seq", "transition", "subject", "generation", "time", "body")
 _COLUMNS = ("JobIDRaw", "User", "NodeList", "Start", "End")
 _NS = 1_000_000_000
@@ -35,9 +34,8 @@ def outcomes(connection: sa.Connection, begin: int, end: int) -> Iterator[Report
         .group_by(audit.c.subject)
         .subquery()
     )
-    every = sa.select(*(audit.c[name] for name in _RECORDED)).where(
-        audit.c.transition.in_(_TERMINAL)
-    )
+    columns = (audit.c[name] for name in _RECORDED)
+    every = sa.select(*columns).where(audit.c.transition.in_(ENDS))
     query = every.outerjoin(before, before.c.subject == audit.c.subject).where(
         audit.c.time < end,
         audit.c.time >= sa.func.coalesce(before.c.latest, 0),

@@ -3,13 +3,11 @@
 import sqlalchemy as sa
 
 from producers.batched import batched
-from schemas.events import Transition
+from schemas.events import ENDS
 from workers.store import requests
 from workers.store.database import among, reading
 from workers.store.requests import RoundKey
 from workers.store.tables import audit
-
-_ENDS = [str(transition) for transition in Transition if transition.terminal]
 
 
 def forget_recorded(state: sa.Engine, log: sa.Engine, cluster: str, before: int) -> int:
@@ -36,7 +34,7 @@ def _recorded(log: sa.Engine, cluster: str, keys: set[RoundKey]) -> list[RoundKe
     query = sa.select(audit.c.request_id, audit.c.round).where(
         among(log.dialect.name, audit.c.request_id),
         audit.c.source == cluster,
-        audit.c.transition.in_(_ENDS),
+        audit.c.transition.in_(ENDS),
     )
     with reading(log) as connection:
         found = connection.execute(query, {"values": sorted({id_ for id_, _ in keys})})

@@ -13,14 +13,13 @@ from typing import TypeAlias
 import sqlalchemy as sa
 
 from producers.batched import batched
-from schemas.events import Transition
+from schemas.events import ENDS, Transition
 from workers.audit.record import GENESIS, HASHED, Record, conflict_record
 from workers.audit.rounds import SECOND_OUTCOME, RoundStep, contradiction
 from workers.store.database import insert
 from workers.store.tables import audit, audit_jobs, audit_nodes, audit_uws
 
 _ATTEMPTS = 3
-_TERMINAL = [str(transition) for transition in Transition if transition.terminal]
 # Type and body.
 _Content: TypeAlias = tuple[str, bytes]
 _LOCK = sa.text("SELECT pg_advisory_xact_lock(hashtext('lamplighter.audit'))")
@@ -114,7 +113,7 @@ def _consistent(
     steps: dict[str, list[RoundStep]] = defaultdict(list)
     columns = audit.c.request_id, audit.c.source, audit.c.id, audit.c.round, audit.c.transition
     # steps of a first round that do not end it contradict nothing
-    telling = sa.or_(audit.c.round > 1, audit.c.transition.in_(_TERMINAL))
+    telling = sa.or_(audit.c.round > 1, audit.c.transition.in_(ENDS))
     for some in batched(sorted({one.request_id for one in new if one.request_id is not None})):
         of_these = audit.c.request_id.in_(some), audit.c.transition.is_not(None)
         query = sa.select(*columns).where(*of_these, telling)

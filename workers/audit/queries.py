@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from schemas.events import Transition
-from schemas.jobs import JobTransition
+from schemas.jobs import JOB_TRANSITIONS, JobTransition
 from schemas.numbers import MOST
 from workers.audit.record import CONFLICT, QUARANTINED
 from workers.store.tables import audit, audit_jobs, audit_nodes, audit_uws
@@ -66,7 +66,6 @@ _PORTION_SIZE = 2000
 # Up to this many nodes, look up their records by index; beyond it, scan all records.
 _FEW = 50
 _PAGE = 200
-_JOB_TYPES = [transition.type for transition in JobTransition]
 _about, _finished = audit.alias("about"), audit.alias("finished")
 # Slurm's times are whole seconds.
 _SECOND = 1_000_000_000
@@ -154,7 +153,7 @@ def _of_nodes(nodes: Sequence[str]) -> sa.ColumnElement[bool]:
     """Whether a record is about one of these nodes: tested on each record of a scan."""
     same = sa.and_(audit_nodes.c.source == audit.c.source, audit_nodes.c.id == audit.c.id)
     of_job = sa.exists().where(audit_nodes.c.node.in_(nodes), same)
-    return sa.or_(audit.c.subject.in_(nodes), sa.and_(audit.c.type.in_(_JOB_TYPES), of_job))
+    return sa.or_(audit.c.subject.in_(nodes), sa.and_(audit.c.type.in_(JOB_TRANSITIONS), of_job))
 
 
 def _of_job(job: int) -> sa.CompoundSelect[tuple[int]]:
@@ -167,7 +166,9 @@ def _of_job(job: int) -> sa.CompoundSelect[tuple[int]]:
         .join(audit_jobs, audit_jobs.c.request_id == _about.c.request_id)
         .where(audit_jobs.c.job_id == job)
     )
-    own = sa.select(_about.c.seq).where(_about.c.type.in_(_JOB_TYPES), _about.c.subject == str(job))
+    own = sa.select(_about.c.seq).where(
+        _about.c.type.in_(JOB_TRANSITIONS), _about.c.subject == str(job)
+    )
     return sa.union(waited, own)
 
 
@@ -198,7 +199,7 @@ def _of_uws(uws: str) -> sa.CompoundSelect[tuple[int]]:
     own = (
         sa.select(_about.c.seq)
         .join(audit_uws, _about.c.subject == subject)
-        .where(_about.c.type.in_(_JOB_TYPES), *ran, _about.c.time < end + _LATE)
+        .where(_about.c.type.in_(JOB_TRANSITIONS), *ran, _about.c.time < end + _LATE)
     )
     return sa.union(waited, own)
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from schemas import ids
 from schemas.envelope import Envelope, parse, traceparent
 from schemas.errors import MalformedMessageError
-from schemas.events import Transition, event_from
-from schemas.jobs import JobEvent, JobTransition, job_event_from
+from schemas.events import TRANSITIONS, event_from
+from schemas.jobs import JOB_TRANSITIONS, JobEvent, job_event_from
 from schemas.notices import FAMILIES, notice_from
 from schemas.registrations import TYPE as REGISTERED
 from schemas.registrations import registration_from
@@ -24,8 +24,6 @@ REFUSED = f"{OWN_PREFIX}refused.v1"
 CONFLICT = f"{OWN_PREFIX}conflict.v1"
 GENESIS = bytes(32)
 
-_REQUEST_TYPES = frozenset(transition.type for transition in Transition)
-_JOB_TYPES = frozenset(transition.type for transition in JobTransition)
 _NOTICE_PREFIXES = tuple(f"lamplighter.{family}" for family in FAMILIES)
 
 
@@ -163,7 +161,7 @@ def quarantine_reason(body: bytes) -> str:
 
 def _readable(envelope: Envelope, body: bytes, now: int) -> Record:
     """Validate known types completely; keep unknown types by their envelope."""
-    if envelope.type in _REQUEST_TYPES:
+    if envelope.type in TRANSITIONS:
         event = event_from(envelope)
         return replace(
             _record(envelope, body, now),
@@ -172,7 +170,7 @@ def _readable(envelope: Envelope, body: bytes, now: int) -> Record:
             transition=str(event.transition),
             jobs=tuple(sorted({job.job_id for job in event.jobs})),
         )
-    if envelope.type in _JOB_TYPES:
+    if envelope.type in JOB_TRANSITIONS:
         return replace(_record(envelope, body, now), job=job_event_from(envelope))
     if envelope.type == REGISTERED:
         registration_from(envelope)

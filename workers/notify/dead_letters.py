@@ -47,7 +47,7 @@ def undelivered(notification: Notification, event: Envelope, cause: Cause, now: 
         subject=notification.webhook,
         key=f"{notification.event_id}/{notification.round}",
         time=now,
-        message=f"{event.type} of {event.subject}: {cause.error}: {cause.message}",
+        message=f"{event.type} of {event.subject}: {cause}",
         remedy="fix the receiver, then run `lamplighter dead-letters replay`",
         details={"event_id": notification.event_id, "type": event.type, "subject": event.subject},
     )

@@ -93,7 +93,7 @@ def news(job: JobEvent, phase: str | None) -> WebhookRequest | None:
 
 
 def _failure(job: JobEvent) -> str:
-    cause = f"{job.cause.error}: {job.cause.message}" if job.cause else "the cause is unknown"
+    cause = job.cause or "the cause is unknown"
     where = _some(job.nodes) or "a node"
     return f"{job.state}: {where} could not be started for this job ({cause})"
 

@@ -58,7 +58,7 @@ def reason(cause: Cause | None) -> str:
     """
     if cause is None:
         return f"{OWN_REASON}failed"
-    text = f"{cause.error}: {cause.message}".translate(_REPLACEMENTS)
+    text = str(cause).translate(_REPLACEMENTS)
     visible = "".join(char if char.isprintable() else " " for char in text)
     return OWN_REASON + " ".join(visible.split())[:_MOST_CHARACTERS].strip()
 
