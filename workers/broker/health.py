@@ -44,7 +44,12 @@ _CONFIRM_SECONDS = 3.0
 
 def full_queues(depths: Collection[QueueDepth]) -> list[str]:
     """The queues that refuse messages because they are full. Pure."""
-    return [queue.name for queue in depths if queue.ready is not None and _is_full(queue)]
+    most = {
+        queue.name: int(queue.arguments["x-max-length"])
+        for queue in topology().queues
+        if queue.arguments.get("x-overflow") == "reject-publish"
+    }
+    return [one.name for one in depths if one.name in most and (one.ready or 0) >= most[one.name]]
 
 
 def missing_workers(depths: Collection[QueueDepth]) -> list[str]:
@@ -67,17 +72,6 @@ def queues_to_prove(depths: Collection[QueueDepth]) -> list[str]:
         if (queue.name == DEAD_LETTER_QUEUE and queue.ready is not None)
         or (queue.name in _REQUESTS and (queue.ready, queue.consumers) == (0, 0))
     ]
-
-
-def _probe() -> Message:
-    """A message that reaches no queue."""
-    return Message(COMMANDS, PROBE_KEY, b"", ids.correlation_id(), mandatory=False)
-
-
-def _is_full(depth: QueueDepth) -> bool:
-    arguments = next(queue.arguments for queue in topology().queues if queue.name == depth.name)
-    refuses = arguments.get("x-overflow") == "reject-publish"
-    return refuses and (depth.ready or 0) >= int(arguments["x-max-length"])
 
 
 def prove_health(parameters: ConnectionParameters, depths: Collection[QueueDepth]) -> None:
@@ -105,7 +99,9 @@ def prove_health(parameters: ConnectionParameters, depths: Collection[QueueDepth
         if role and not may_say(role, COMMANDS, PROBE_KEY):
             return
         for _ in range(2):  # an alarm blocks a connection after its first message
-            link.publish(_probe()).result(_CONFIRM_SECONDS)
+            # it reaches no queue
+            probe = Message(COMMANDS, PROBE_KEY, b"", ids.correlation_id(), mandatory=False)
+            link.publish(probe).result(_CONFIRM_SECONDS)
     except Late:
         problem = link.problem or f"the broker confirms nothing within {_CONFIRM_SECONDS:g} s"
         raise BrokerAlarmError(problem) from None

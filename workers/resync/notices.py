@@ -54,9 +54,12 @@ def drift(cluster: str, found: FoundDrift) -> Notice:
     action = found.action
     key = f"{action.drift}/{action.step}/{found.memory.since}"
     message = f"{action.drift}: {found.words}"
-    return _notice(
-        "alarm.drift", cluster, found.subject, key, message, _remedy(found), _details(found)
-    )
+    remedy = _REMEDIES.get(action.drift, "lamplighter release, after the maintenance")
+    if action.step is RepairStep.DELETE:
+        remedy = (
+            "none is needed: it is deleted once no job can be on it: resync.delete_strays is set"
+        )
+    return _notice("alarm.drift", cluster, found.subject, key, message, remedy, _details(found))
 
 
 def doubt(cluster: str, cloud: str, generation: int) -> Notice:
@@ -102,9 +105,3 @@ def _details(found: FoundDrift) -> Mapping[str, str]:
     if found.server is not None:
         details |= {"cloud": found.cloud, "node": found.server.node or ""}
     return details
-
-
-def _remedy(found: FoundDrift) -> str:
-    if found.action.step is RepairStep.DELETE:
-        return "none is needed: it is deleted once no job can be on it: resync.delete_strays is set"
-    return _REMEDIES.get(found.action.drift, "lamplighter release, after the maintenance")

@@ -22,6 +22,8 @@ _NS = 1_000_000_000
 _KINDS = {RepairStep.RESUME: Kind.RESUME, RepairStep.SUSPEND: Kind.SUSPEND}
 # Part of the note of every request that powers an orphan off.
 ORPHAN_NOTE = f": {Drift.ORPHAN}; Slurm: "
+# A deletion that hangs, and a node that was not returned to service: both last some time before.
+_ONCE = tuple(DriftAction(one, RepairStep.REPORT) for one in (Drift.STUCK, Drift.LEFT_DOWN))
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +115,12 @@ def strays_to_delete(found: Sequence[FoundDrift]) -> list[FoundDrift]:
     return [one for one in found if one.action.step is RepairStep.DELETE]
 
 
-def newly_stuck(found: Sequence[FoundDrift]) -> list[FoundDrift]:
-    """The stuck deletions that operators must end, and of which they were not notified yet."""
-    report = DriftAction(Drift.STUCK, RepairStep.REPORT)
-    return [one for one in found if one.action == report and not one.memory.repairs]
+def to_notify_once(found: Sequence[FoundDrift]) -> list[FoundDrift]:
+    """The drifts that operators must end, of which they were not notified yet.
+
+    The notice counts as the repair, so that it is sent once.
+    """
+    return [one for one in found if one.action in _ONCE and not one.memory.repairs]
 
 
 def repair_requests(
@@ -135,7 +139,7 @@ def repair_requests(
 def repair_request(
     found: FoundDrift, snapshot: Snapshot, timeouts: Mapping[Kind, int], origin: str, why: str
 ) -> PowerCommand:
-    """The request that repairs one drift; see `requests`. `timeouts`: how long Slurm waits, seconds."""
+    """The request that repairs one drift; `timeouts`: how long Slurm waits, seconds."""
     kind = _KINDS[found.action.step]
     jobs = found.place.slurm.jobs if found.place and found.place.slurm else ()
     return PowerCommand(

@@ -100,7 +100,8 @@ def survey(connection: sa.Connection, settings: Settings, snapshot: Snapshot) ->
     returning = _returning(connection, cluster)
     in_time = taken - int(settings.slurm.return_at_most * 10**9)
     slurm = {node.node: node for node in snapshot.nodes}
-    absent = _absent(settings, slurm)
+    # if Slurm has lost most of its nodes at once, its configuration may be a mistake
+    absent = Power.UNKNOWN if has_lost_most(settings.nodes, slurm) else None
     strays = [
         (cloud, server)
         for cloud, view in views.items()
@@ -147,14 +148,6 @@ def survey(connection: sa.Connection, settings: Settings, snapshot: Snapshot) ->
         tuple(sorted(set(settings.clouds) - set(listings))),
         doubted,
     )
-
-
-def _absent(settings: Settings, slurm: Mapping[str, SlurmNode]) -> Power | None:
-    """What is known of the nodes that are not in the snapshot.
-
-    Nothing, if Slurm has lost most of its nodes at once: its configuration may be a mistake.
-    """
-    return Power.UNKNOWN if has_lost_most(settings.nodes, slurm) else None
 
 
 def _surplus(settings: Settings, compared: Iterable[SurveyedNode]) -> Iterable[tuple[str, Server]]:

@@ -15,15 +15,15 @@ from workers.broker.link import Link
 from workers.errors import BrokerError
 from workers.process.runtime import Runtime
 from workers.resync import drift_memory, notices
-from workers.resync.drift import Drift, DriftAction, RepairStep
+from workers.resync.drift import Drift, RepairStep
 from workers.resync.plan import (
     FoundDrift,
     needing_repair,
-    newly_stuck,
     next_memories,
     plan,
     repair_requests,
     strays_to_delete,
+    to_notify_once,
 )
 from workers.resync.snapshot_intake import SnapshotIntake
 from workers.resync.survey import Survey, survey
@@ -114,12 +114,7 @@ class ResyncWorker:
         commands = repair_requests(wanted, snapshot, self._settings.slurm, origin, "resync")
         outgoing.publish_all(self._link, map(outgoing.command, commands), _CONFIRM)
         self._report(seen, found)
-        repaired = [
-            *wanted,
-            *strays_to_delete(found),
-            *newly_stuck(found),
-            *filter(_is_left_down, found),
-        ]
+        repaired = [*wanted, *strays_to_delete(found), *to_notify_once(found)]
         with self._run.store.begin() as connection:
             memories = next_memories(seen, known, found, repaired, now)
             drift_memory.remember(connection, cluster, memories)
@@ -174,22 +169,13 @@ class ResyncWorker:
 
 def _needing_notice(found: Sequence[FoundDrift]) -> list[FoundDrift]:
     """What to notify operators of: once if they must act, and before a server is deleted."""
-    stuck = newly_stuck(found)
-    return [one for one in found if one in stuck or _needs_notice(one)]
-
-
-def _needs_notice(found: FoundDrift) -> bool:
-    """Whether to notify operators: once if they must act, and before a server is deleted."""
-    if found.action.step is RepairStep.DELETE or _is_left_down(found):
-        return not found.memory.repairs
-    if found.action.drift is Drift.STUCK:
-        return False
-    return found.new and found.action.step in {RepairStep.REPORT, RepairStep.HELD}
-
-
-def _is_left_down(found: FoundDrift) -> bool:
-    """Whether operators must return the node; its notice counts as its repair, so that it is sent once."""
-    return found.action == DriftAction(Drift.LEFT_DOWN, RepairStep.REPORT)
+    once = {one.subject for one in to_notify_once(found)}
+    once |= {one.subject for one in strays_to_delete(found) if not one.memory.repairs}
+    # operators can do nothing about a deletion before it is known to hang
+    new = (one for one in found if one.new and one.action.drift is not Drift.STUCK)
+    steps = (RepairStep.REPORT, RepairStep.HELD)
+    told = once | {one.subject for one in new if one.action.step in steps}
+    return [one for one in found if one.subject in told]
 
 
 def _summary(seen: Survey, found: Sequence[FoundDrift]) -> str:

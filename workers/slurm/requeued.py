@@ -97,11 +97,8 @@ class FailedBoot:
         """
         if job.started_at is None or job.ended_at is None:
             return False
-        return (
-            job.started_at <= self.failed_at
-            # Slurm's times are whole seconds
-            and job.ended_at > self.requested_at - _NS
-        )
+        # Slurm's times are whole seconds
+        return job.started_at <= self.failed_at and job.ended_at > self.requested_at - _NS
 
 
 def jobs_on(node: str, jobs: Mapping[int, JobState], boot: FailedBoot) -> frozenset[int]:
