@@ -12,7 +12,6 @@ from ops.cli.terminal import (
     Columns,
     json_moment,
     moment,
-    print_items,
     print_json,
     print_line,
     print_rows,
@@ -62,13 +61,12 @@ def list_(session: Session, *, group: str | None, as_json: bool) -> None:
         found = node_statuses(connection, session.settings)
         images = by_group(connection, session.settings.cluster)
     found = [node for node in found if group is None or node.group == group]
-
-    def json_of(node: NodeStatus) -> dict[str, object]:
-        baked = images.get(node.group or "")
-        return {**_as_json(node), "image_id": baked and baked.image_id}
-
-    print_items(found, _COLUMNS, json_of, empty="no nodes", as_json=as_json)
-    if not as_json:
+    if as_json:
+        for node in found:
+            baked = images.get(node.group or "")
+            print_json({**_as_json(node), "image_id": baked and baked.image_id})
+    else:
+        print_rows(_COLUMNS, found, empty="no nodes")
         print_images(image for image in images.values() if group in {None, image.group_name})
 
 

@@ -8,7 +8,6 @@ from contextlib import suppress
 from typing import Annotated, NamedTuple
 
 import msgspec
-from msgspec import Meta
 
 from schemas.commands import Kind
 from schemas.errors import MalformedMessageError
@@ -16,9 +15,8 @@ from schemas.events import Transition
 from schemas.fields import LONGEST_TEXT
 from schemas.numbers import MOST
 
-_DRY_RUN = "dry_run"
-_Moment = Annotated[int, Meta(ge=0, le=MOST)]
-_Text = Annotated[str, Meta(min_length=1, max_length=LONGEST_TEXT)]
+_Moment = Annotated[int, msgspec.Meta(ge=0, le=MOST)]
+_Text = Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_TEXT)]
 _ENDS = {str(end): (end, end.type) for end in Transition if end.terminal}
 
 
@@ -45,7 +43,7 @@ class ReportedOutcome(msgspec.Struct, frozen=True, gc=False):
     @property
     def is_about_power(self) -> bool:
         """Whether it may show if its node is on: a dry run ends at the call that it does not make."""
-        is_dry = any(action.result == _DRY_RUN for action in self.actions)
+        is_dry = any(action.result == "dry_run" for action in self.actions)
         return self.kind is not Kind.ADOPT and not is_dry
 
 
@@ -61,7 +59,7 @@ class Recorded(NamedTuple):
 
 
 class _Job(msgspec.Struct, frozen=True, gc=False):
-    job_id: Annotated[int, Meta(ge=1, le=MOST)]
+    job_id: Annotated[int, msgspec.Meta(ge=1, le=MOST)]
 
 
 class _OutcomeData(msgspec.Struct, frozen=True, gc=False):

@@ -84,11 +84,7 @@ def _returning(store: sa.Engine, cluster: str) -> list[NodeMemory]:
 
 
 def publish(settings: Settings, messages: Iterable[Message]) -> None:
-    """Publish all messages, and wait for their confirms.
-
-    Raises:
-        BrokerError: the broker did not accept them.
-    """
+    """Publish all messages, and wait for their confirms; BrokerError if they were not accepted."""
     batch = Batch(messages, lambda: None)
     problem = deliver(settings.hook, "lamplighter snapshot", [batch], _PUBLISH_SECONDS).problem
     if problem is not None:
