@@ -6,9 +6,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import sqlalchemy as sa
 
-from ops.install.cloud_entry import CloudEntry, asked, read_entry, read_site
+from ops.install.cloud_entry import asked, read_entry, read_site
 from ops.install.place import output_of
-from ops.install.site import Group, Site
+from ops.install.site import Site
 from ops.install.slurm_conf import SlurmConf
 from ops.install.units import DATABASE, PROGRAMS, PROLOG
 from producers.hosts import expand
@@ -24,8 +24,8 @@ def ask_site(
     *,
     ask: bool,
     management_url: str | None = None,
-) -> tuple[Site, CloudEntry]:
-    """The site, and its cloud's entry.
+) -> Site:
+    """The site.
 
     `options` are by the name of the command's option; None if not given. `management_url` is that
     of the broker's management API, if it is known. What is missing is asked for, or else an error.
@@ -57,22 +57,19 @@ def ask_site(
         ask=ask,
         choices=("stop", "shelve", "delete"),
     )
-    group = Group(nodes, entry.name, strategy, _template(options, strategy, ask=ask))
-    site = Site(
-        cluster=slurm.cluster,
+    return Site(
         slurm=slurm,
+        entry=entry,
         broker_url=broker_url,
-        cloud=entry.fields,
-        source=entry.source,
-        group=group,
-        programs=PROGRAMS,
+        nodes=nodes,
+        strategy=strategy,
+        server=_template(options, strategy, ask=ask),
         store=_store(options["store"]),
         management_url=management_url,
         insecure=options["insecure"],
         prolog=_prolog(slurm, answer=options["prolog"]),
         slurm_version=version_in(output_of(("slurmctld", "-V"))),
     )
-    return site, entry
 
 
 def _prolog(slurm: SlurmConf, *, answer: bool | None) -> bool:

@@ -106,9 +106,9 @@ def init(
     slurm = read_slurm_conf(slurm_conf.absolute())
     management_url = _management_url(broker["host"]) if is_here else None
     answers["dry_run"] = dry_run
-    site, entry = ask_site(slurm, broker_url, answers, ask=not yes, management_url=management_url)
+    site = ask_site(slurm, broker_url, answers, ask=not yes, management_url=management_url)
     included, differences = slurm_lines(site)
-    files = list(site_files(site, included, entry))
+    files = list(site_files(site, included))
     does = _broker_commands(config_of(files))
     if not dry_run:
         _require_user(slurm)
@@ -122,7 +122,7 @@ def init(
     ]
     left = _put(plan, dry_run=dry_run, ask=not yes)
     click.echo("\nNow:")
-    for line in (*differences, *advice(site), *_not_taken(entry), *_kept_secret(entry)):
+    for line in (*differences, *advice(site), *_not_taken(site.entry), *_kept_secret(site.entry)):
         click.echo(f"  {line}")
     if not slurm.includes_own:
         # echo alone would continue a last line that has no end
@@ -157,7 +157,7 @@ def _management_url(host: str) -> str | None:
 def _not_taken(entry: CloudEntry) -> Iterator[str]:
     if entry.ignored:
         keys = ", ".join(entry.ignored)
-        yield f"look whether you need these keys of {entry.name} in clouds.yaml, which Lamplighter ignores: {keys}"
+        yield f"check whether you need these keys of {entry.name} in clouds.yaml, which Lamplighter ignores: {keys}"
 
 
 def _kept_secret(entry: CloudEntry) -> Iterator[str]:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ops.install import units
-from ops.install.cloud_entry import CloudEntry
 from ops.install.place import Found, PlannedFile, PlannedLink
 from ops.install.site import Site
 from ops.install.slurm_conf import OWN_LINES
@@ -75,7 +74,7 @@ def config_of(files: Sequence[PlannedFile]) -> PlannedFile:
     return next(file for file in files if file.path.name == FILE_NAME)
 
 
-def site_files(site: Site, included: str, entry: CloudEntry) -> Iterator[PlannedFile]:
+def site_files(site: Site, included: str) -> Iterator[PlannedFile]:
     """All files of slurmctld's host but systemd's.
 
     `included` are the lines for slurm.conf.
@@ -91,10 +90,10 @@ def site_files(site: Site, included: str, entry: CloudEntry) -> Iterator[Planned
             # libpq ignores one that its group may read
             line = f"*:*:*:*:{secrets.token_urlsafe(32)}\n"
             yield PlannedFile(DATABASE / f"{role}.pgpass", line, 0o600, owner, secret=True)
-    secret = f"{entry.secret or ''}\n"  # empty only if the file is there
+    secret = f"{site.entry.secret or ''}\n"  # empty only if the file is there
     yield PlannedFile(CLOUD_SECRET, secret, 0o600, (TOKENS_USER, GROUP), secret=True)
-    if entry.certificate is not None:
-        yield PlannedFile(CLOUD_CA, entry.certificate)
+    if site.entry.certificate is not None:
+        yield PlannedFile(CLOUD_CA, site.entry.certificate)
     yield PlannedFile(site.slurm.path.parent / OWN_LINES, included)
     yield PlannedFile(Path("/etc/logrotate.d/lamplighter"), units.logrotate(user))
     if site.prolog:

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from ops.install.cloud_entry import CloudEntry
 from ops.install.slurm_conf import SlurmConf
+from ops.install.units import PROGRAMS
 
 # What the name of a broker's user may not hold, and how much of it a virtual host's name may be.
 _ODD, _LONGEST = re.compile(r"[^A-Za-z0-9._-]"), 40
@@ -15,33 +17,16 @@ SLURM_RESUME_TIMEOUT, RESUME_TIMEOUT, SUSPEND_TIMEOUT, SUSPEND_TIME = 60, 600, 6
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
-    """A group of nodes.
-
-    Attributes:
-        nodes: a hostlist.
-        cloud: the cloud's name.
-        strategy: stop, shelve or delete.
-        server: the fields of its template; empty if its servers exist.
-    """
-
-    nodes: str
-    cloud: str
-    strategy: str
-    server: Mapping[str, str | Sequence[str]]
-
-
-@dataclass(frozen=True, slots=True)
 class Site:
     """All that `lamplighter init` knows of a site.
 
     Attributes:
-        cluster: the cluster's name.
         slurm: what slurm.conf says.
+        entry: the cloud, as its file describes it.
         broker_url: the broker's address with the virtual host, without a user.
-        cloud: the fields of the table [clouds.NAME]; by name.
-        source: the fields of its table `source`.
-        group: the group of nodes.
+        nodes: a hostlist.
+        strategy: stop, shelve or delete.
+        server: the fields of the servers' template; empty if the servers exist.
         programs: the folder of Lamplighter's programs.
         store: the database's address; None for SQLite.
         management_url: of the broker's management API; None if it has none here.
@@ -50,13 +35,13 @@ class Site:
         slurm_version: as (22, 5); (0, 0) if it is not known.
     """
 
-    cluster: str
     slurm: SlurmConf
+    entry: CloudEntry
     broker_url: str
-    cloud: Mapping[str, object]
-    source: Mapping[str, object]
-    group: Group
-    programs: Path
+    nodes: str
+    strategy: str
+    server: Mapping[str, str | Sequence[str]]
+    programs: Path = PROGRAMS
     store: str | None = None
     management_url: str | None = None
     insecure: Collection[str] = ()

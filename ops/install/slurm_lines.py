@@ -50,7 +50,7 @@ def advice(site: Site) -> Iterator[str]:
         )
     yield from _prolog_advice(site)
     known = set(site.slurm.known_nodes)
-    unknown = [node for node in expand(site.group.nodes) if node not in known]
+    unknown = [node for node in expand(site.nodes) if node not in known]
     if unknown:
         yield (
             f"{site.slurm.path} does not have {_hostlist(unknown)}: add NodeName=... State=CLOUD, or "
@@ -61,7 +61,7 @@ def advice(site: Site) -> Iterator[str]:
 def _prolog_advice(site: Site) -> Iterator[str]:
     if not site.prolog:
         yield (
-            "Slurm lets a job wait up to 30 s more once its nodes are there: init --prolog takes that away "
+            "In Slurm, a job waits up to 30 s more after its nodes are ready: init --prolog avoids that "
             "(docs/prolog.md says what it costs)"
         )
         return
@@ -149,7 +149,7 @@ class _Excepted:
 
 def _exemptions(site: Site) -> Iterator[_Change]:
     """Slurm must power down the group's nodes, and no other."""
-    slurm, ours = site.slurm, set(expand(site.group.nodes))
+    slurm, ours = site.slurm, set(expand(site.nodes))
     parts = slurm.values.get("suspendexcparts")
     nodes_of = {one.get("partitionname", ""): slurm.nodes_of(one) for one in slurm.partitions}
     named = [one for one in (parts or "").split(",") if one]

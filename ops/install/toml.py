@@ -12,16 +12,16 @@ _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 def lamplighter_toml(site: Site) -> str:
     """The configuration: only what this site needs."""
-    cloud = _key(site.group.cloud)
+    cloud = _key(site.entry.name)
     template = ""
-    if site.group.server:
-        template = f"\n[groups.nodes.server]               # how a server is created\n{_fields(site.group.server)}"
+    if site.server:
+        template = f"\n[groups.nodes.server]               # how a server is created\n{_fields(site.server)}"
     prolog = ""
     if site.prolog:
         prolog = f'prolog = "{RUN}/prolog"       # jobs start as soon as their nodes are there (docs/prolog.md)\n'
     return f"""\
 # Written by `lamplighter init`; all fields: docs/configuration.md. Secrets are in files of their own.
-cluster = {_value(site.cluster)}
+cluster = {_value(site.slurm.cluster)}
 
 [broker]
 url = {_value(site.broker_url)}
@@ -54,13 +54,13 @@ heads_file = "{AUDIT}/audit.heads"
 key_file = "{STATE}/token.key"
 
 [clouds.{cloud}]
-{_fields(site.cloud)}{site.insecurity("cloud")}
+{_fields(site.entry.fields)}{site.insecurity("cloud")}
 [clouds.{cloud}.source]
-{_fields(site.source)}
+{_fields(site.entry.source)}
 [groups.nodes]
-nodes = {_value(site.group.nodes)}
-cloud = {_value(site.group.cloud)}
-strategy = {_value(site.group.strategy)}
+nodes = {_value(site.nodes)}
+cloud = {_value(site.entry.name)}
+strategy = {_value(site.strategy)}
 {template}"""
 
 

@@ -9,7 +9,8 @@ import pytest
 from click.testing import CliRunner
 
 from ops.cli.main import cli
-from ops.install.site import Group, Site
+from ops.install.cloud_entry import CloudEntry
+from ops.install.site import Site
 from ops.install.slurm_conf import SlurmConf
 from ops.site import broker_users
 from ops.site.broker_users import require_own
@@ -107,7 +108,7 @@ def test_a_hash_is_of_its_password_only(run_dir: Path) -> None:
 def test_init_names_the_users_after_the_virtual_host(
     run_dir: Path, vhost: str, prefix: str
 ) -> None:
-    group = Group("node1", "c", "stop", {})
+    entry = CloudEntry("c", {}, {}, "s", None, ())
     conf = SlurmConf(run_dir / "slurm.conf")
     url = f"amqp://127.0.0.1:5672/{vhost}"
-    assert Site("c", conf, url, {}, {}, group, run_dir).prefix == prefix
+    assert Site(conf, entry, url, "node1", "stop", {}, run_dir).prefix == prefix

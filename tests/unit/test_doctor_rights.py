@@ -13,7 +13,6 @@ import sqlalchemy as sa
 from ops.cli.session import Session, StoreKind
 from ops.doctor.parts import of_migrations
 from ops.doctor.planned import of_rights, planned_files, planned_folders
-from ops.install.cloud_entry import CloudEntry
 from ops.install.place import PlannedFile
 from ops.install.plan import site_files
 from producers.disk import user_name
@@ -44,8 +43,7 @@ def test_each_file_with_other_rights_is_named_with_the_commands(run_dir: Path) -
 def test_doctor_expects_what_init_writes(folder: Path) -> None:
     """The same owner and mode for each file that both know; all secrets are among them."""
     conf = site(folder)
-    entry = CloudEntry("c", {}, {}, "s", None, ())
-    written = {file.path: (file.mode, file.owner) for file in site_files(conf, "", entry)}
+    written = {file.path: (file.mode, file.owner) for file in site_files(conf, "")}
     checked = {file.path: (file.mode, file.owner) for file in planned_files("slurm")}
     for path, rights in written.items():
         if path.is_relative_to("/etc/lamplighter"):

@@ -18,7 +18,7 @@ from ops.install import units
 from ops.install.cloud_entry import CloudEntry
 from ops.install.init import init
 from ops.install.plan import site_files
-from ops.install.site import Group, Site
+from ops.install.site import Site
 from ops.install.slurm_conf import read_slurm_conf
 from ops.install.toml import lamplighter_toml
 from producers.settings import ConfigError
@@ -56,9 +56,6 @@ clouds:
 """
 
 
-ENTRY = CloudEntry("my-cloud", {}, {}, "s", None, ())
-
-
 @pytest.fixture
 def folder(run_dir: Path) -> Path:
     (run_dir / "slurm.conf").write_text(SLURM_CONF)
@@ -75,13 +72,15 @@ def run(folder: Path, *words: str, text: str = "", dry_run: bool = True) -> Resu
 
 
 def site(folder: Path, **server: str) -> Site:
+    cloud = {"auth_url": "https://k.example.org/v3", "project_id": 'p"\\\x7f\n'}
+    source = {"type": "password", "username": "u", "password_file": "/etc/lamplighter/x"}
     return Site(
-        cluster="vespa",
         slurm=read_slurm_conf(folder / "slurm.conf"),
+        entry=CloudEntry("my-cloud", cloud, source, "s", None, ()),
         broker_url="amqp://127.0.0.1/l",
-        cloud={"auth_url": "https://k.example.org/v3", "project_id": 'p"\\\x7f\n'},
-        source={"type": "password", "username": "u", "password_file": "/etc/lamplighter/x"},
-        group=Group("node[1-3]", "my-cloud", "delete" if server else "stop", server),
+        nodes="node[1-3]",
+        strategy="delete" if server else "stop",
+        server=server,
         programs=Path("/opt/lamplighter/bin"),
     )
 
@@ -184,7 +183,7 @@ def test_nothing_is_asked_with_yes_and_a_missing_answer_names_its_option(folder:
 
 def test_each_role_has_a_password_that_only_its_user_can_read(folder: Path) -> None:
     """Hooks and what runs beside slurmctld: SlurmUser; the workers: theirs; the rest: root."""
-    files = {f.path: f for f in site_files(site(folder), "", ENTRY) if f.path.parent == units.USERS}
+    files = {f.path: f for f in site_files(site(folder), "") if f.path.parent == units.USERS}
     owners = {path.stem: (file.owner[0], file.mode) for path, file in files.items()}
     assert set(owners) == {str(role) for role in Role}
     assert owners["hook"] == owners["snapshot"] == ("slurm", 0o600)
@@ -310,7 +309,7 @@ def test_postgresql_gets_a_user_for_each_role_whose_password_only_its_processes_
         site(folder),
         store="postgresql+psycopg://a_{role}@h/d?passfile=/etc/lamplighter/database/{role}.pgpass",
     )
-    files = {f.path: f for f in site_files(conf, "", ENTRY) if f.path.parent == units.DATABASE}
+    files = {f.path: f for f in site_files(conf, "") if f.path.parent == units.DATABASE}
     owners = {path.stem: (file.owner[0], file.mode) for path, file in files.items()}
     assert set(owners) == {"setup", *map(str, ACCESS)}
     assert owners["power"] == ("lamplighter", 0o600)

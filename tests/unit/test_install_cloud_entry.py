@@ -13,7 +13,7 @@ from ops.install import init as init_module
 from ops.install.place import PlannedLink
 from ops.install.plan import broker_steps, links, site_files
 from producers.settings import ConfigError
-from tests.unit.test_install import ENTRY, folder, run, site
+from tests.unit.test_install import folder, run, site
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -160,7 +160,7 @@ def test_a_broker_with_one_user_for_all_roles_stays_as_it_is(
     path.write_text(text)
     files = [
         type(file)(path, file.content) if file.path.name == path.name else file
-        for file in site_files(site(folder), "", ENTRY)
+        for file in site_files(site(folder), "")
     ]
     assert len(list(broker_steps(files))) == steps
     path.write_text("[broker")

@@ -15,7 +15,7 @@ from ops.install import units
 from ops.install.cloud_entry import CloudEntry
 from ops.install.init import init
 from ops.install.plan import site_files, system_files
-from ops.install.site import Group, Site
+from ops.install.site import Site
 from ops.install.slurm_conf import SlurmConf
 
 ROOT = Path(__file__).parents[2]
@@ -40,13 +40,12 @@ def test_what_init_puts_in_place_is_removed_by_the_page() -> None:
     page = (ROOT / "docs/operations.md").read_text().partition("## Removing Lamplighter\n")[2]
     commands = re.findall(r"^ {4}(.*)$", page.partition("\n## ")[0], re.MULTILINE)
     removed = [word for line in commands if line.startswith("rm ") for word in line.split()[2:]]
-    group = Group("node1", "c", "stop", {})
     url = "amqp://127.0.0.1:5672/lamplighter"
     slurm = SlurmConf(Path("/etc/slurm/slurm.conf"), {"slurmuser": "slurm"})
-    site = Site("c", slurm, url, {}, {}, group, Path("/opt/lamplighter/bin"))
     entry = CloudEntry("c", {}, {}, "s", "PEM", ())
+    site = Site(slurm, entry, url, "node1", "stop", {}, Path("/opt/lamplighter/bin"))
     workers = [service.name for service in units.SERVICES]
-    files = (*system_files(workers, "slurm"), *site_files(site, "", entry))
+    files = (*system_files(workers, "slurm"), *site_files(site, ""))
     folders = [Path(line.split()[1]) for line in units.tmpfiles("slurm").splitlines()]
     for path in (*(file.path for file in files), *folders):
         above = map(str, (path, *path.parents))
