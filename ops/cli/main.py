@@ -77,7 +77,7 @@ _COMMANDS: Commands = {
     "status": ("ops.site.status:status", "Show workers, queue depths and node states."),
     "config": (
         "ops.site.config:config",
-        "Show which file counts, and what each setting means.",
+        "Show which file is used, and what each setting means.",
     ),
     "clock": ("ops.site.clock:clock", "Show and reset the clock that orders requests."),
     "tokens": _TOKENS,

@@ -27,7 +27,7 @@ def findings_of(what: str, check: Callable[[], Iterable[Finding]]) -> list[Findi
     if problem is None:
         return found
     severity = Severity.WRONG if isinstance(problem, ConfigError) else Severity.AWAY
-    remedy = f"mend this, and run lamplighter doctor again: the rest of {what} was not checked"
+    remedy = f"correct this, and run lamplighter doctor again: the rest of {what} was not checked"
     return [*found, Finding(severity, Kind.CHECK, f"{what}: {words_of(problem)}", remedy)]
 
 

@@ -27,7 +27,7 @@ def of_space(key: str, path: Path) -> Iterator[Finding]:
         return  # another finding says it
     if free < _SPACE:
         words = f"{key}: the file system of {path} has {free >> 20} MiB left"
-        remedy = "make room: a full disk stops the hooks"
+        remedy = "free some space: a full disk stops the hooks"
         yield Finding(Severity.WRONG, Kind.SPACE, words, remedy)
 
 

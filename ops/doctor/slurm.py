@@ -33,7 +33,7 @@ _PROGRAMS = {
 _WITHOUT = {
     "ResumeProgram": "Slurm powers no node on or off",
     "SuspendProgram": "Slurm powers no node on or off",
-    "ResumeFailProgram": "Lamplighter does not hear of a node that did not register in time",
+    "ResumeFailProgram": "Lamplighter is not informed of a node that did not register in time",
 }
 # States and flags that we read began there (schemas/snapshot.py).
 _OLDEST = (21, 8)

@@ -57,7 +57,7 @@ class Setting:
 @json_option()
 @pass_session
 def config(session: Session, *, as_json: bool) -> None:
-    """Show which lamplighter.toml counts, and the value and the meaning of each setting.
+    """Show which lamplighter.toml is used, and the value and the meaning of each setting.
 
     Secrets are not shown. Exit code 2: the file cannot be used.
     """

@@ -21,8 +21,8 @@ class Kind(enum.StrEnum):
         return kind
 
     # parts that do not answer, and checks that could not be made
-    UNAVAILABLE = "unavailable", "what it knows, or does, is missing until it answers again"
-    CHECK = "check", "this part was not looked at to its end: other faults of it may be hidden"
+    UNAVAILABLE = "unavailable", "its information and its work are missing until it answers again"
+    CHECK = "check", "the check of this part was not finished: it may have other faults"
     BROKER = (
         "broker",
         "hooks store their calls, workers wait: no node is powered on or off until it answers",
@@ -39,7 +39,7 @@ class Kind(enum.StrEnum):
     CLOUD = "cloud", "requests for its nodes wait: jobs on them do not start"
     UNITS = (
         "units",
-        "what does not run does no work: requests wait for it, also after a restart of the host",
+        "a unit that does not run does no work: requests wait for it, also after a restart of the host",
     )
     MANAGEMENT_UNKNOWN = (
         "management_unknown",
@@ -48,7 +48,7 @@ class Kind(enum.StrEnum):
     STORE_UNKNOWN = "store_unknown", "failed nodes, silent workers and drift are recorded there"
     PERMISSIONS_UNKNOWN = (
         "permissions_unknown",
-        "a role that may too little stops its worker; one that may too much helps an attacker",
+        "a role with too few permissions stops its worker; one with too many helps an attacker",
     )
     CLOUDS_UNKNOWN = (
         "clouds_unknown",
@@ -56,18 +56,18 @@ class Kind(enum.StrEnum):
     )
     QUORUM_UNKNOWN = (
         "quorum_unknown",
-        "a queue without a quorum takes no message: requests wait, and nothing else says so",
+        "a queue without a quorum accepts no message: requests wait, and nothing else reports that",
     )
 
     # lamplighter.toml, files and folders
     CONFIGURATION = "configuration", "no hook, worker or command starts with such a configuration"
-    USELESS = "useless", "what was meant by this setting never happens, and nothing else says so"
+    USELESS = "useless", "this setting has no effect, and nothing else reports that"
     UNREADABLE = "unreadable", "the hook fails, and slurmctld's call to power nodes is lost"
-    UNWRITABLE = "unwritable", "what goes wrong in a hook is written nowhere"
+    UNWRITABLE = "unwritable", "errors of hooks are not written anywhere"
     FOLDER = "folder", "a program that cannot use its folder stops; calls of slurmctld can be lost"
     MODE = (
         "mode",
-        "who can read a secret can act with it, and who can change these files commands Lamplighter",
+        "who can read a secret can use it, and who can change these files controls Lamplighter",
     )
     RIGHTS = "rights", "with other rights a secret can leak, or its own program cannot use the file"
     SPACE = (
@@ -76,13 +76,13 @@ class Kind(enum.StrEnum):
     )
     DISK = (
         "disk",
-        "a restart of this host or the loss of another can take calls of slurmctld and records away",
+        "a restart of this host, or the loss of another, can delete calls of slurmctld and records",
     )
     SPOOL = (
         "spool",
         "these nodes are not powered on or off: their jobs wait, or idle nodes cost money",
     )
-    SPOOL_UNKNOWN = "spool_unknown", "calls of slurmctld may wait there, and nobody would see it"
+    SPOOL_UNKNOWN = "spool_unknown", "calls of slurmctld may wait there without being noticed"
     SPOOL_UNREADABLE = (
         "spool_unreadable",
         "such a file may be a damaged call: then its nodes are not powered on or off",
@@ -95,10 +95,10 @@ class Kind(enum.StrEnum):
     )
     SLURM_VERSION = (
         "slurm_version",
-        "Lamplighter would take nodes for off that run, and the reverse",
+        "Lamplighter would think that running nodes are off, and the reverse",
     )
-    PROGRAM = "program", "slurmctld cannot tell Lamplighter which nodes to power on and off"
-    PRIVATE_DATA = "private_data", "users take the cluster for smaller than it is"
+    PROGRAM = "program", "slurmctld cannot request nodes to be powered on or off"
+    PRIVATE_DATA = "private_data", "users see fewer nodes than the cluster has"
     NODE_NAME = "node_name", "meanwhile no job is scheduled, and no command of Slurm is answered"
     MIN_JOB_AGE = "min_job_age", "reports and `audit why` lack the jobs that Slurm forgets first"
     IDLE_ON_NODE_SUSPEND = (
@@ -115,7 +115,7 @@ class Kind(enum.StrEnum):
     )
     TIMEOUT = (
         "timeout",
-        "Slurm gives up on nodes that are on their way: they go down, and their jobs wait or fail",
+        "Slurm abandons nodes that are still booting: they go down, and their jobs wait or fail",
     )
     PROLOG = "prolog", "a job on nodes that were off waits up to 30 s more than their boot takes"
     PROLOG_SLOTS = (
@@ -127,30 +127,33 @@ class Kind(enum.StrEnum):
     # broker, stores, clocks
     BROKER_VERSION = (
         "broker_version",
-        "a lost request leaves a job waiting for a node that nobody starts",
+        "after a lost request, a job waits for a node that is never started",
     )
     TOPOLOGY = (
         "topology",
-        "messages then take another way, or none: requests can be lost or stand still",
+        "messages then reach other queues, or none: requests can be lost or wait without end",
     )
-    QUEUES_MISSING = "queues_missing", "what is meant for them is held back: it takes no effect"
+    QUEUES_MISSING = "queues_missing", "messages for them are kept back: they have no effect"
     QUEUES_FULL = "queues_full", "hooks keep further calls on their disk: nodes stay as they are"
     WORKERS_MISSING = (
         "workers_missing",
-        "each worker has one task, such as powering nodes: nobody does it now",
+        "each worker has one task, such as powering nodes: it is not done now",
     )
     CONSOLE = "console", "operators cannot log in to the web page, and act with commands alone"
     AUDIT_HEADS = (
         "audit_heads",
         "without signed heads nobody can prove that the end of the audit log was not cut off",
     )
-    NOTIFY_UNREAD = "notify_unread", "nobody is notified of what happens, and the queue grows"
+    NOTIFY_UNREAD = "notify_unread", "no receiver is notified of what happens, and the queue grows"
     DEAD_LETTERS = (
         "dead_letters",
-        "these requests have failed for good: nothing is done for them until someone decides",
+        "these requests have failed permanently: nothing is done for them until an operator decides",
     )
-    WORKER_SILENT = "worker_silent", "it may hang or be dead: nobody does its task"
-    WORKER_PROBLEM = "worker_problem", "its task is not done, or only in part, until this is mended"
+    WORKER_SILENT = "worker_silent", "it may hang, or have been killed: its task is not done"
+    WORKER_PROBLEM = (
+        "worker_problem",
+        "its task is not done, or only in part, until this is corrected",
+    )
     SNAPSHOT_STALE = (
         "snapshot_stale",
         "Lamplighter does not know which nodes have jobs, and does not risk to end one",
@@ -158,13 +161,13 @@ class Kind(enum.StrEnum):
     ROLE_LOGIN = "role_login", "programs of this role cannot work: their requests wait"
     PERMISSIONS = (
         "permissions",
-        "a role that may too little stops its worker; one that may too much helps an attacker",
+        "a role with too few permissions stops its worker; one with too many helps an attacker",
     )
     ONE_BROKER_USER = "one_broker_user", "one stolen password is enough to delete all servers"
     STORE_VERSION = "store_version", "programs refuse tables of another version, and stop"
     STORE_SHARED = (
         "store_shared",
-        "logins and the audit log have no place for two: what one renews or removes, the other lacks",
+        "a store has the logins and the audit log of one cluster: two would replace what the other needs",
     )
     DATABASE = "database", "an attacker with this right can hide what was done"
     CLOCK = "clock", "Slurm's newer call could lose against an older one, and valid logins fail"

@@ -14,7 +14,7 @@ from workers.errors import TokenRefusedError, TokenServiceAwayError
 @yes_option
 @pass_session
 def revoke(session: Session, cloud: str, *, yes: bool) -> None:
-    """End the login to CLOUD: revoke it at its provider, forget it, and refuse its secret for good.
+    """End the login to CLOUD: revoke it at its provider, forget it, and refuse its secret permanently.
 
     Workers get no token for CLOUD until another secret is in its place: its nodes stay as they are, and
     their requests wait. Exit code 1: something is left to do; it is printed.

@@ -46,7 +46,7 @@ KINDS = {
     ),
     "slurm": WorkerKind(
         "Report outcomes to Slurm.",
-        "Takes failed nodes out of service for a time. Runs on the host of slurmctld, as SlurmUser.",
+        "Takes failed nodes out of service for some time. Runs on the host of slurmctld, as SlurmUser.",
         "workers.slurm.main",
     ),
     "snapshot": WorkerKind(
