@@ -77,9 +77,9 @@ def list_(session: Session, *, group: str | None, as_json: bool) -> None:
 def show(session: Session, node: str, *, as_json: bool) -> None:
     """Show one node and its latest requests."""
     with session.reading("state") as connection:
-        statuses = {status.node: status for status in node_statuses(connection, session.settings)}
+        statuses = node_statuses(connection, session.settings)
         requests = recent_requests(connection, session.settings.cluster, node, _REQUESTS_SHOWN)
-    status = statuses.get(node)
+    status = next((one for one in statuses if one.node == node), None)
     if status is None:
         raise click.ClickException(f"{node!r} is not in any group of {session.settings.path}")
     if as_json:

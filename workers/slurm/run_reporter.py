@@ -98,9 +98,8 @@ def recall(path: Path, nothing: T) -> T:
     except FileNotFoundError:
         return nothing
     except (msgspec.MsgspecError, ValueError, RecursionError, UnusualFileError) as error:
-        remedy = "none: it is written again"
         structlog.get_logger().warning(
-            "reported_runs_damaged", path=str(path), error=str(error), remedy=remedy
+            "reported_runs_damaged", path=str(path), error=str(error), remedy="none: written again"
         )
         return nothing
 
