@@ -79,12 +79,18 @@ def _broker_choice(config: pytest.Config) -> Choice | str:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the tests on real OpenStack first: they take longest."""
-    items.sort(key=lambda item: item.get_closest_marker("openstack") is None)
+    """Run the tests with the longest time limits first, so that none of them ends alone at the end."""
     for item in items:
         if item.get_closest_marker("openstack"):
             # The first of them may have to wait for the installation.
             item.add_marker(pytest.mark.timeout(1200), append=False)
+    items.sort(key=_limit, reverse=True)
+
+
+def _limit(item: pytest.Item) -> float:
+    """The seconds of a test's own time limit; 0 if it has none: it is short."""
+    marker = item.get_closest_marker("timeout")
+    return float(marker.args[0]) if marker else 0.0
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> FileScheduling:

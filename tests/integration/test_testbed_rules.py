@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -102,6 +103,19 @@ def test_a_passed_test_leaves_nothing_in_the_temporary_folder(tmp_path: Path) ->
     done = run(tmp_path, "def test_it(run_dir, vhost): pass", TMPDIR=str(folder))
     assert done.returncode == 0, done.stdout
     assert not [*folder.iterdir()]
+
+
+def test_the_tests_with_the_longest_limits_run_first(tmp_path: Path) -> None:
+    text = (
+        "import pytest\n"
+        "def test_a(): pass\n"
+        "@pytest.mark.timeout(600)\ndef test_b(): pass\n"
+        "def test_c(): pass\n"
+        "@pytest.mark.openstack\ndef test_d(): pass\n"
+        "@pytest.mark.timeout(900)\ndef test_e(): pass\n"
+    )
+    done = run(tmp_path, text, PYTEST_ADDOPTS="-v -W ignore::pytest.PytestUnknownMarkWarning")
+    assert re.findall(r"::test_(\w) PASSED", done.stdout) == [*"debac"]
 
 
 def test_sigterm_stops_the_servers_of_a_run(tmp_path: Path) -> None:
