@@ -23,8 +23,8 @@ docs: .venv/.ready ## Write the generated pages and build the documentation in b
 unit: .venv/.ready ## Run the fast unit tests: no servers, no system packages
 	$(BIN)/python -m pytest -n 3 -m 'not slow' --hypothesis-profile=quick tests/unit
 
-test: .venv/.system-test .venv/.ready ## Run all tests; TESTS=PATH runs some of them
-	$(BIN)/python -m pytest -n 4 --no-loadscope-reorder $(TESTS)
+test: .venv/.system-test .venv/.ready ## Run all tests; TESTS=PATH runs some; STORE=postgresql: with the stores there
+	$(STORE:%=LAMPLIGHTER_TEST_STORE=%) $(BIN)/python -m pytest -n 4 --no-loadscope-reorder $(TESTS)
 
 check: .venv/.ready ## Check layout, lint rules, types and layers
 	$(BIN)/ruff check .
@@ -45,7 +45,7 @@ storm: .venv/.system-test .venv/.ready ## Random faults and jobs, then all promi
 fuzz: .venv/.ready ## Feed the parsers with random input, for an hour or MINUTES=5
 	$(BIN)/python -m tests.testbed.fuzz $(MINUTES:%=--minutes %)
 
-matrix: ## Run all tests on Debian 12 and 13, in chroots (root); SUITES, TESTS
+matrix: ## Run all tests on Debian 12 and 13 x SQLite, PostgreSQL, in chroots (root); SUITES, STORES, TESTS
 	tests/install/matrix.sh $(or $(SUITES),bookworm trixie)
 
 dist: .venv/.ready ## Build wheel and sdist; try the wheel in an empty environment

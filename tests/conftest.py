@@ -17,6 +17,7 @@ from tests.testbed.broker import Broker, PrivateBroker
 from tests.testbed.broker_choice import choose
 from tests.testbed.failures import describe
 from tests.testbed.openstack.handle import RealOpenStack
+from tests.testbed.postgresql import PostgreSQL
 from tests.testbed.sharing import (
     FileScheduling,
     interrupt_once,
@@ -24,6 +25,7 @@ from tests.testbed.sharing import (
     is_xdist_worker,
 )
 from tests.testbed.slurm import PrivateSlurm
+from tests.testbed.stores import KINDS, SQLITE, STORES, VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -44,7 +46,9 @@ Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Handle signals, and set Hypothesis up."""
+    """Handle signals, set Hypothesis up, and check which database the stores are to be in."""
+    if _store_kind() not in KINDS:
+        raise pytest.UsageError(f"{VARIABLE} must be one of {', '.join(KINDS)}: {_store_kind()}")
     # SIGTERM stops the servers too, as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if is_xdist_worker(config):
@@ -57,13 +61,18 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:
-    """Report which broker this run uses, unless it runs unit tests only."""
+    """Report which broker and stores this run uses, unless it runs unit tests only."""
     directory = config.invocation_params.dir
     paths = [directory / argument.partition("::")[0] for argument in config.args]
     if all(path.is_relative_to(UNIT) for path in paths):
         return None
     chosen = _broker_choice(config)
-    return f"broker: {chosen if isinstance(chosen, str) else chosen.description}"
+    broker = chosen if isinstance(chosen, str) else chosen.description
+    return f"broker: {broker}\nstores: {_store_kind()}"
+
+
+def _store_kind() -> str:
+    return os.environ.get(VARIABLE) or SQLITE
 
 
 def _broker_choice(config: pytest.Config) -> Choice | str:
@@ -155,6 +164,16 @@ def session_dir(request: pytest.FixtureRequest) -> Iterator[Path]:
     """A folder for this run, with a path short enough for Unix sockets, open to other users."""
     with _folder(request.session) as folder:
         yield folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _stores(request: pytest.FixtureRequest) -> Iterator[None]:
+    def server() -> PostgreSQL:
+        folder = Path(request.getfixturevalue("session_dir"))  # only a run that needs one makes it
+        return PostgreSQL(folder / "postgresql")
+
+    with STORES.serving(_store_kind(), server):
+        yield
 
 
 @pytest.fixture

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from tests.testbed.broker import Broker
 
+# On SQLite: the site moves from SQLite's files to PostgreSQL.
+
 MORE = (
     "[slurm]\nsnapshot_interval = 5\n[resync]\nenabled = true\ngrace = 0\n"
     '[audit]\nkey_file = "audit.key"\nheads_file = "audit.heads"\nheads_every = 0.5\n'

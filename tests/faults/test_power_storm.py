@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.testbed.postgresql import PostgreSQL
+from tests.testbed.stores import SQLITE_PAIR
 from tests.testbed.waiting import until
 from tests.testbed.whole_system import SystemPlan, WholeSystem
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+# On SQLite: a parameter of the test.
 
 ROUNDS = 8
 # two power workers share the load; the name tells what kind of worker it is
@@ -32,9 +35,7 @@ def test_every_worker_killed_again_and_again_under_changing_wishes(
             boot=1.0,
             stop=0.5,
             power="poll_interval = 0.3\nlease = 8\napi_timeout = 4",
-            store=(server.create_database(), server.create_database())
-            if server
-            else SystemPlan.store,
+            store=(server.create_database(), server.create_database()) if server else SQLITE_PAIR,
         )
         with WholeSystem(run_dir / "fleet", broker_url, plan) as system:
             system.worker("power", "second")

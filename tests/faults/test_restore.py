@@ -17,6 +17,7 @@ from tests.testbed.consumers import all_consume
 from tests.testbed.page_commands import for_postgresql, printed, run_commands, write_services
 from tests.testbed.postgresql import PostgreSQL
 from tests.testbed.scripted_slurm import ScriptedSlurm
+from tests.testbed.stores import SQLITE_PAIR
 from tests.testbed.waiting import until
 from tests.testbed.whole_system import PROGRAMS, WORKERS, SystemPlan, WholeSystem
 from workers.broker import topology
@@ -26,6 +27,8 @@ from workers.store.overview import open_requests
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+# On SQLite: the page restores databases of both kinds.
 
 ALL = (*WORKERS, "resync")
 
@@ -68,7 +71,7 @@ def test_a_restored_site_does_with_requests_in_between_what_the_page_says(
     run_dir: Path, broker_url: str, *, shared: bool
 ) -> None:
     if not shared:
-        restored(run_dir, broker_url, SystemPlan.store, printed)
+        restored(run_dir, broker_url, SQLITE_PAIR, printed)
         return
     with PostgreSQL(run_dir / "postgresql") as server:
         store = server.create_database(), server.create_database()

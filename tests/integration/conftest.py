@@ -8,21 +8,24 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.testbed.installation import Installation
-from tests.testbed.postgresql import PostgreSQL
 from tests.testbed.powerbench import NODES, PowerBench
 from tests.testbed.simcloud.handle import SimCloud
 from tests.testbed.simcloud.settings import Config, Settings
+from tests.testbed.stores import STORES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from tests.testbed.postgresql import PostgreSQL
+
+# On SQLite: `store_url` is a database of either kind.
+
 
 @pytest.fixture(scope="session")
-def postgresql(session_dir: Path) -> Iterator[PostgreSQL]:
+def postgresql() -> PostgreSQL:
     """The PostgreSQL of this run."""
-    with PostgreSQL(session_dir / "postgresql") as server:
-        yield server
+    return STORES.server
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -36,7 +39,7 @@ def store_url(request: pytest.FixtureRequest, run_dir: Path) -> str:
 
 @pytest.fixture
 def site(run_dir: Path, broker_url: str) -> Installation:
-    """An installation with its topology and empty SQLite stores."""
+    """An installation with its topology and empty stores."""
     made = Installation(run_dir / "site", broker_url)
     made.prepare()
     return made

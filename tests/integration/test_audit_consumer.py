@@ -15,6 +15,7 @@ from schemas.events import Transition
 from tests.testbed.installation import Installation
 from tests.testbed.messages import command, event, published
 from tests.testbed.postgresql import PostgreSQL
+from tests.testbed.stores import STORES
 from tests.testbed.waiting import until
 from workers.broker import topology
 from workers.store.database import connect
@@ -62,7 +63,7 @@ def stored_site(run_dir: Path, broker_url: str, store_url: str) -> Installation:
     site = Installation(
         run_dir / "site",
         broker_url,
-        store=f'url = "sqlite:///state.db"\naudit_url = "{store_url}"',
+        store=f'url = "{STORES.url(run_dir / "state.db")}"\naudit_url = "{store_url}"',
     )
     site.prepare()
     return site
@@ -153,7 +154,7 @@ def test_nothing_is_acknowledged_while_the_store_is_unavailable_and_nothing_is_l
         site = Installation(
             run_dir / "site",
             broker_url,
-            store=f'url = "sqlite:///state.db"\naudit_url = "{server.create_database()}"',
+            store=f'url = "{STORES.url(run_dir / "state.db")}"\naudit_url = "{server.create_database()}"',
         )
         site.prepare()
         with site.start("worker", "audit") as worker:

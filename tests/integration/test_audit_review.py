@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from schemas.errors import MalformedMessageError
 from schemas.jobs import JobEvent, JobTransition
 from tests.testbed.auditlog import fill
+from tests.testbed.stores import STORES
 from workers.audit import segments
 from workers.audit.chain import COLUMNS, ChainProblem
 from workers.audit.heads import head_from, sign_head, stored_heads
@@ -324,7 +325,7 @@ LONG = 10_000
 @pytest.fixture(scope="module")
 def long_log(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sa.Engine]:
     """10,000 records."""
-    engine = open_store(f"sqlite:///{tmp_path_factory.mktemp('log')}/audit.db", "audit")
+    engine = open_store(STORES.url(tmp_path_factory.mktemp("log") / "audit.db"), "audit")
     fill(engine, LONG // 2)
     yield engine
     engine.dispose()

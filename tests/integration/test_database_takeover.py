@@ -17,6 +17,7 @@ import sqlalchemy as sa
 
 from schemas.roles import Role
 from tests.testbed.postgresql import PostgreSQL
+from tests.testbed.stores import SQLITE_PAIR
 from tests.testbed.whole_system import SystemPlan, WholeSystem
 from tests.unit.test_doctor import GOOD_TOML
 from workers.store.access import ACCESS, verifier
@@ -25,6 +26,8 @@ from workers.store.tables import audit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+# On SQLite: the default, whose lines the tests replace.
 
 PAGE = Path(__file__).parents[2] / "docs" / "security.md"
 PROGRAMS = Path(sys.executable).parent
@@ -135,7 +138,9 @@ def test_new_databases_are_created_by_the_same_commands(
     run_dir: Path, broker_url: str, server: PostgreSQL
 ) -> None:
     old = sa.make_url(server.create_database())
-    with WholeSystem(run_dir / "site", broker_url, SystemPlan(nodes=1), ()) as system:
+    with WholeSystem(
+        run_dir / "site", broker_url, SystemPlan(nodes=1, store=SQLITE_PAIR), ()
+    ) as system:
         prefix = f"new_{secrets.token_hex(3)}"
         store = f"postgresql+psycopg://{prefix}_{{role}}@{old.host}:{old.port}"
         toml = system.settings.path.read_text()
@@ -167,7 +172,7 @@ def test_the_users_of_another_cluster_keep_their_passwords(
     prefix = f"same_{secrets.token_hex(3)}"
     for cluster in ("first", "second"):
         folder = run_dir / cluster
-        with WholeSystem(folder, broker_url, SystemPlan(nodes=1), ()) as system:
+        with WholeSystem(folder, broker_url, SystemPlan(nodes=1, store=SQLITE_PAIR), ()) as system:
             place = (
                 f"postgresql+psycopg://{prefix}_{{role}}@{old.host}:{old.port}/{prefix}_{cluster}"
             )

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
     from tests.testbed.broker import Broker
 
+# On SQLite: the URLs are wrong, or the file's folder is missing.
+
 HOSTILE = "\x1b]0;owned\x07[red]\u202e\x7f"
 
 

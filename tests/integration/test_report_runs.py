@@ -14,6 +14,7 @@ from schemas.errors import MalformedMessageError
 from schemas.jobs import JobEvent, JobTransition
 from schemas.registrations import Registration
 from tests.testbed.messages import MOMENT
+from tests.testbed.stores import STORES
 from workers.audit.log import append
 from workers.audit.record import record_of
 from workers.store.database import open_store, reading
@@ -52,7 +53,7 @@ def run(job: int, begin: int, end: int | None = None, *nodes: str) -> JobEvent:
 
 @pytest.fixture
 def engine(run_dir: Path) -> Iterator[sa.Engine]:
-    made = open_store(f"sqlite:///{run_dir / 'audit.db'}", "audit")
+    made = open_store(STORES.url(run_dir / "audit.db"), "audit")
     yield made
     made.dispose()
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+# On SQLite: SQLite's own files may be damaged; all else runs on both.
+
 METADATA: Mapping[Literal["state", "audit"], sa.MetaData] = {
     "state": tables.STATE,
     "audit": tables.AUDIT,

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     from schemas.events import RequestEvent
 
+# On SQLite: one test reads SQLite's query plans; all else runs on both.
+
 COMMANDS = [command(f"node{i}") for i in range(1200)]
 ENDS = [Transition.COMPLETED, Transition.FAILED, Transition.SUPERSEDED, Transition.DISCARDED]
 

@@ -26,6 +26,7 @@ from tests.testbed.simcloud.handle import SimCloud
 from tests.testbed.simcloud.settings import HookSpec
 from tests.testbed.slurm import PrivateSlurm
 from tests.testbed.slurm_conf import SlurmSettings
+from tests.testbed.stores import STORES
 from tests.testbed.waiting import until
 from workers.broker import topology
 from workers.config.settings import Settings, load
@@ -159,8 +160,7 @@ class Cluster:
 
     def _store_urls(self) -> tuple[str, str]:
         """The SQLAlchemy URLs of state store and audit log."""
-        state, audit = self.plan.stores
-        return f"sqlite:///{state}", f"sqlite:///{audit}"
+        return STORES.pair(self.slurm.conf_dir, *self.plan.stores)
 
     def start_workers(self) -> None:
         """Run `lamplighter up` and wait until all workers consume their queues.

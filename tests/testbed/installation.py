@@ -13,6 +13,7 @@ from producers.amqp import connection_parameters
 from tests.testbed.broker_address import broker_fields
 from tests.testbed.commands import run_command
 from tests.testbed.processes import Child
+from tests.testbed.stores import STORES
 from tests.testbed.terminal import typing
 from tests.testbed.waiting import until
 from workers.broker import topology
@@ -59,10 +60,10 @@ class Installation:
     """A configuration in a folder, and what an operator or a worker does with it.
 
     Args:
-        folder: for lamplighter.toml, the spool and the SQLite stores.
+        folder: for lamplighter.toml, the spool and SQLite's stores.
         broker_urls: with the password; several for the nodes of a cluster.
         broker: more lines of the table [broker].
-        store: lines of the table [store].
+        store: lines of the table [store]; by default those that name this run's stores.
         more: more tables.
     """
 
@@ -71,7 +72,7 @@ class Installation:
         folder: Path,
         *broker_urls: str,
         broker: str = "",
-        store: str = 'url = "sqlite:///state.db"\naudit_url = "sqlite:///audit.db"',
+        store: str = "",
         more: str = "",
     ) -> None:
         self.folder = folder
@@ -80,6 +81,7 @@ class Installation:
         folder.mkdir(parents=True, exist_ok=True)
         self.config.touch(mode=0o600)
         address = "\n".join(broker_fields(folder, broker_urls))
+        store = store or 'url = "{}"\naudit_url = "{}"'.format(*STORES.pair(folder))
         self.config.write_text(
             f'cluster = "{CLUSTER}"\n[broker]\n{address}\n{broker}\n[store]\n{store}\n'
             f'[hooks]\nspool = "spool"\nstate = "clock"\n{more}'

@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from schemas.server import Server
 from tests.testbed.installation import CLUSTER
+from tests.testbed.stores import STORES
 from workers.clouds.actions import STOP
 from workers.clouds.client import Cloud, Listing
 from workers.clouds.driver import CloudDriver
@@ -150,7 +151,7 @@ def engine_on(  # noqa: PLR0913 - one per part
     poll_interval: float = 0.2,
     group: str = "",
 ) -> Iterator[Engine]:
-    """An engine with a store in a file; its caller takes the turns.
+    """An engine with a store of its own; its caller takes the turns.
 
     Args:
         folder: for the configuration and the store.
@@ -167,7 +168,7 @@ def engine_on(  # noqa: PLR0913 - one per part
     (folder / "password").write_text("secret")
     (folder / "password").chmod(0o600)
     settings = load(config)
-    store = open_store(f"sqlite:///{folder}/state.db", "state")
+    store = open_store(STORES.url(folder / "state.db"), "state")
     with closing(Owner(store.url)) as owner:
         lease = Lease(owner, 60.0, settling=20.0)
         engine = Engine(

@@ -23,6 +23,7 @@ from schemas.server import Server
 from tests.testbed.deliveries import delivery
 from tests.testbed.instant import InstantCloud, InstantLink, engine_on
 from tests.testbed.requests import resume, suspend
+from tests.testbed.stores import STORES
 from workers.broker.topology import RETRY_TIERS
 from workers.clouds.errors import CloudError
 from workers.store.database import connect, reading
@@ -119,7 +120,7 @@ class LongDay:
     def outcomes(self) -> dict[str, int]:
         """The number of rounds in the store by outcome."""
         query = sa.select(requests.c.outcome, sa.func.count()).group_by(requests.c.outcome)
-        store = connect(f"sqlite:///{self._folder}/state.db")
+        store = connect(STORES.url(self._folder / "state.db"))
         with reading(store) as connection:
             found = {str(outcome): number for outcome, number in connection.execute(query)}
         store.dispose()

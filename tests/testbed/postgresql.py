@@ -67,6 +67,14 @@ class PostgreSQL:
             connection.execute(SQL("CREATE DATABASE {}").format(Identifier(name)))
         return self._address(name).replace("postgresql://", "postgresql+psycopg://")
 
+    def drop_database(self, url: str) -> None:
+        """Drop a database that `create_database` has made; it may be in use."""
+        drop = SQL("DROP DATABASE {} WITH (FORCE)").format(
+            Identifier(str(sa.make_url(url).database))
+        )
+        with psycopg.connect(self._address("postgres"), autocommit=True) as connection:
+            connection.execute(drop)
+
     def create_role_databases(self) -> tuple[str, str]:
         """Create two databases with a user for each role; the URLs of both, with `{role}`.
 

@@ -30,6 +30,7 @@ from tests.testbed.consumers import all_consume
 from tests.testbed.processes import MINIMAL_ENVIRONMENT, Child, tail
 from tests.testbed.simcloud import credentials
 from tests.testbed.simcloud.handle import SimCloud
+from tests.testbed.stores import STORES
 from tests.testbed.terminal import typing
 from tests.testbed.waiting import until, until_none
 from workers.audit.queries import Entry, Filter, find
@@ -68,7 +69,7 @@ class SystemPlan:
         nodes: number of nodes.
         boot, stop, latency: times of the cloud.
         source: type of the token source.
-        store: URLs of the state store and the audit store.
+        store: URLs of the state store and the audit store; empty for this run's.
         power: more lines of [power].
         group: more lines of the group.
         more: more tables of lamplighter.toml.
@@ -81,7 +82,7 @@ class SystemPlan:
     stop: float = 0.3
     latency: float = 0.01
     source: Literal["password", "oidc_refresh_token"] = "password"
-    store: tuple[str, str] = ("sqlite:///state.db", "sqlite:///audit.db")
+    store: tuple[str, str] = ("", "")
     power: str = "poll_interval = 0.3"
     group: str = ""
     more: str = ""
@@ -409,7 +410,7 @@ class WholeSystem:
             else f'refresh_token_file = "refresh.token"\n'
             f'token_endpoint = "{self.cloud.token_endpoint}"'
         )
-        url, audit_url = self.plan.store
+        url, audit_url = self.plan.store if all(self.plan.store) else STORES.pair(self.folder)
         return f"""
 cluster = "test"
 {broker}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from schemas.events import Cause, RequestEvent, Transition
 from schemas.jobs import JobEvent, JobTransition
 from tests.testbed.messages import command, event
+from tests.testbed.stores import STORES
 from workers.audit.log import append
 from workers.audit.queries import Filter, find
 from workers.audit.record import record_of
@@ -48,7 +49,7 @@ def test_a_uws_job_ends_with_its_end_although_its_id_is_used_again(tmp_path: Pat
             time=T0 + DAY + 9 * NS,
         ),
     ]
-    store = open_store(f"sqlite:///{tmp_path / 'audit.db'}", "audit")
+    store = open_store(STORES.url(tmp_path / "audit.db"), "audit")
     append(store, [record_of(e.to_envelope().to_json(), "test", e.time) for e in events])
     with reading(store) as connection:
         found = find(connection, Filter(uws="f755f0"))

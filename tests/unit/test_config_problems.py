@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+# On SQLite: the settings are read, no store is opened.
+
 Key: TypeAlias = tuple[tuple[str | int, ...], str, str]
 
 WHOLE: Mapping[str, Any] = {

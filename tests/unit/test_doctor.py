@@ -48,6 +48,8 @@ from workers.tokens.rpc import TokenReport
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+# On SQLite: the example of lamplighter.toml, and the modes of SQLite's files.
+
 GOOD_TOML = """\
 cluster = "c"
 [broker]

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from click.testing import Result
 
+# On SQLite: the example of lamplighter.toml, which PostgreSQL's URLs replace.
+
 NOTE = Finding(Severity.NOTE, Kind.CHECK, "well", None)
 SECRET = "s3cr3t-in-an-exception"
 

@@ -23,6 +23,8 @@ from workers.store.database import open_store
 if TYPE_CHECKING:
     from pathlib import Path
 
+# On SQLite: the example of lamplighter.toml, and the modes of SQLite's files.
+
 __all__ = ["folder"]
 
 pytestmark = pytest.mark.filterwarnings("ignore::openstack.warnings.RemovedInSDK60Warning")

@@ -12,6 +12,7 @@ from schemas.commands import Desired
 from schemas.events import Transition
 from tests.testbed.messages import MOMENT
 from tests.testbed.pending_nodes import GROUP
+from tests.testbed.stores import POSTGRESQL, STORES
 from tests.unit.fencing import reality
 from tests.unit.fencing import store as stores
 from tests.unit.fencing.store import DEAD, Ask, Store
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from workers.power.intake import Pending
+
+# On SQLite: in memory, which is fastest; with STORE=postgresql in a database.
 
 WORLDS = [
     (Ask(1, Desired.DOWN), Ask(2, Desired.UP)),
@@ -139,8 +142,12 @@ class Real:
 
 
 @pytest.fixture(scope="module")
-def engine() -> Iterator[sa.Engine]:
-    made = open_store("sqlite://", "state")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sa.Engine]:
+    # SQLite in memory is fastest
+    url = "sqlite://"
+    if STORES.kind == POSTGRESQL:
+        url = STORES.url(tmp_path_factory.mktemp("store") / "state.db")
+    made = open_store(url, "state")
     yield made
     made.dispose()
 

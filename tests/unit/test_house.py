@@ -66,6 +66,18 @@ def test_no_file_of_the_product_is_long() -> None:
     assert median(lines.values()) < MEDIAN_LINES
 
 
+def test_a_test_that_names_sqlite_itself_says_why() -> None:
+    """All others run on PostgreSQL too, with STORE=postgresql (tests/testbed/stores.py)."""
+    silent = {
+        relative(path)
+        for path in (ROOT / "tests").rglob("*.py")
+        if path.parent.name != "testbed"
+        and re.search(r"sqlite:/{2}|sqlite3|SQLITE_PAIR\b", path.read_text())
+        if not re.search(r"^ *# On SQLite: \S", path.read_text(), re.MULTILINE)
+    }
+    assert silent - {relative(Path(__file__))} == set()
+
+
 def test_a_class_name_means_one_thing_in_workers_and_ops() -> None:
     places: dict[str, list[str]] = defaultdict(list)
     for root in ("workers", "ops"):

@@ -29,6 +29,8 @@ from workers.store.access import ACCESS
 if TYPE_CHECKING:
     from click.testing import Result
 
+# On SQLite: `init` is told where to write its lines.
+
 pytestmark = pytest.mark.filterwarnings("ignore::openstack.warnings.RemovedInSDK60Warning")
 
 SLURM_CONF = """\

@@ -22,6 +22,7 @@ from schemas import headers
 from schemas.commands import Kind
 from schemas.jobs import JobEvent, JobTransition
 from tests.testbed.messages import MOMENT, command, dead_letter
+from tests.testbed.stores import STORES
 from workers.slurm.nodes import JobState, NodeState
 
 if TYPE_CHECKING:
@@ -175,7 +176,7 @@ def test_the_advice_is_true_for_the_nodes_present_state(
 
 def test_the_advice_knows_a_dry_run_and_what_is_too_far_ahead_of_time(tmp_path: Path) -> None:
     config = tmp_path / "lamplighter.toml"
-    store = f'url = "sqlite:///{tmp_path}/state.db"'
+    store = f'url = "{STORES.url(tmp_path / "state.db")}"'
     broker = 'url = "amqp://127.0.0.1/v"'
     config.write_text(f'cluster = "test"\ndry_run = true\n[broker]\n{broker}\n[store]\n{store}\n')
     config.chmod(0o600)

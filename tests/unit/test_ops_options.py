@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from ops.cli.main import cli
 from ops.cli.options import confirm, count, job_id, length, reason, when
 from schemas.numbers import MOST, whole_number
+from tests.testbed.stores import STORES
 from workers.store.database import open_store
 
 
@@ -104,7 +105,7 @@ def test_every_question_is_asked_in_one_way() -> None:
 
 def with_empty_audit(folder: Path) -> Path:
     """The lamplighter.toml of a site whose audit log is empty."""
-    store = f"sqlite:///{folder}/audit.db"
+    store = STORES.url(folder / "audit.db")
     open_store(store, "audit").dispose()
     config = folder / "lamplighter.toml"
     config.write_text(

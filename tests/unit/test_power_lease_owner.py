@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+# On SQLite: only there a lease's owner holds a lock on a file.
+
 # Prints its name, then runs until it is killed or its input ends.
 LIVING = """
 import sys

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.testbed.receiver import Got, Receiver, Reply
+from tests.testbed.stores import STORES
 from tests.unit.test_tokens_foreign import GOOD
 from workers.config.groups import CloudSettings
 from workers.config.logins import ClientCredentialsSource, RefreshTokenSource
@@ -49,7 +50,7 @@ def login(provider: Receiver, tmp_path: Path, said: list[str]) -> tuple[str, str
     secret = tmp_path / "secret"
     secret.write_text(FILE)
     secret.chmod(0o600)
-    store = open_store(f"sqlite:///{tmp_path / 'state.db'}", "state")
+    store = open_store(STORES.url(tmp_path / "state.db"), "state")
     endpoint = f"{provider.url}/token"
     words = []
     for source in (

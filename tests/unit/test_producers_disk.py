@@ -15,6 +15,8 @@ from workers.store.database import open_store
 if TYPE_CHECKING:
     from pathlib import Path
 
+# On SQLite: the file of a store that this user may not write.
+
 
 @pytest.mark.parametrize(
     ("code", "remedy"),

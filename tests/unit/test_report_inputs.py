@@ -12,6 +12,7 @@ from ops.report.inputs import outcomes
 from schemas.commands import Kind
 from schemas.events import CloudAction, RequestEvent, Transition
 from tests.testbed.messages import command, event
+from tests.testbed.stores import STORES
 from workers.audit.log import append
 from workers.audit.record import record_of
 from workers.store.database import open_store, reading
@@ -38,7 +39,7 @@ def test_an_outcome_that_says_nothing_of_power_does_not_hide_the_one_before(
 ) -> None:
     """A running node was adopted, or had a suspend in a dry run, before the report begins."""
     up = completed(Kind.RESUME, 100, "os-start")
-    store = open_store(f"sqlite:///{tmp_path / 'audit.db'}", "audit")
+    store = open_store(STORES.url(tmp_path / "audit.db"), "audit")
     append(store, [record_of(e.to_envelope().to_json(), "test", e.time) for e in (up, last)])
     begin, end = T0 + 500 * NS, T0 + 900 * NS
     with reading(store) as connection:
@@ -48,7 +49,7 @@ def test_an_outcome_that_says_nothing_of_power_does_not_hide_the_one_before(
 
 
 def test_an_adopted_node_is_not_known_to_be_off(tmp_path: Path) -> None:
-    store = open_store(f"sqlite:///{tmp_path / 'audit.db'}", "audit")
+    store = open_store(STORES.url(tmp_path / "audit.db"), "audit")
     adopted = completed(Kind.ADOPT, 300)
     append(store, [record_of(adopted.to_envelope().to_json(), "test", adopted.time)])
     with reading(store) as connection:

@@ -15,6 +15,7 @@ from schemas.envelope import parse
 from schemas.errors import MalformedMessageError
 from schemas.jobs import JobEvent, JobTransition, job_event_from
 from schemas.registrations import Registration
+from tests.testbed.stores import STORES
 from tests.testbed.strategies import job_events
 from workers.audit.log import append
 from workers.audit.record import record_of
@@ -83,7 +84,7 @@ def test_a_run_without_an_end_does_not_outlast_the_time_its_node_was_powered_on(
     )
     times = PoweredOn(at(95), at(1000)), PoweredOn(at(2200), at(3000))
     node = NodeHistory("n1", at(0), times, (), (), "c")
-    store = open_store(f"sqlite:///{tmp_path / 'audit.db'}", "audit")
+    store = open_store(STORES.url(tmp_path / "audit.db"), "audit")
     events = run, Registration("test", "n1", at(2195))
     append(store, [record_of(e.to_envelope().to_json(), "test", e.time) for e in events])
     with reading(store) as connection:

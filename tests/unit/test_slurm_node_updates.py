@@ -16,6 +16,7 @@ from schemas.events import Cause, Transition
 from tests.testbed.deliveries import RecordingLink, pending
 from tests.testbed.installation import CLUSTER, ONE_GROUP, Installation
 from tests.testbed.messages import command
+from tests.testbed.stores import STORES
 from workers.process.runtime import Runtime
 from workers.slurm import scontrol
 from workers.slurm.metrics import SlurmMetrics
@@ -85,7 +86,7 @@ class Bench:
 
 @pytest.fixture
 def store(run_dir: Path) -> Iterator[sa.Engine]:
-    engine = open_store(f"sqlite:///{run_dir}/state.db", "state")
+    engine = open_store(STORES.url(run_dir / "state.db"), "state")
     yield engine
     engine.dispose()
 

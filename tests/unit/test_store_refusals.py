@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from workers.store.database import store_problem
 from workers.store.refusals import remedied
 
+# On SQLite: what each database says.
+
 AT = 'connection failed: connection to server at "10.0.0.5", port 5432 failed: '
 WORDS = [
     ('FATAL:  Peer authentication failed for user "lamplighter"', "run this as that user"),

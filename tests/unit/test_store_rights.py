@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     from workers.config.settings import Settings
 
+# On SQLite: the modes of SQLite's files.
+
 __all__ = ["folder"]
 
 # Users and the group of tmpfiles.d, with ids that nobody has on this host.

@@ -29,6 +29,8 @@ from workers.store.database import open_store
 if TYPE_CHECKING:
     from pathlib import Path
 
+# On SQLite: the configuration is read, no store is opened.
+
 # clouds.yaml is read by openstacksdk
 pytestmark = pytest.mark.filterwarnings("ignore::openstack.warnings.RemovedInSDK60Warning")
 

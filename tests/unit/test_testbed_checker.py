@@ -12,6 +12,7 @@ from schemas.commands import Desired, Kind
 from schemas.events import Transition
 from tests.testbed.checker import Run, broken_promises
 from tests.testbed.messages import MOMENT, command, event
+from tests.testbed.stores import STORES
 from workers.audit.log import append
 from workers.audit.record import record_of
 from workers.store.database import open_store
@@ -47,7 +48,7 @@ def kept(tmp_path: Path) -> Run:
 
 def recorded(folder: Path, bodies: Sequence[bytes]) -> Sequence[Mapping[str, Any]]:
     """Return the audit's records of these events."""
-    store = open_store(f"sqlite:///{folder}/audit.db", "audit")
+    store = open_store(STORES.url(folder / "audit.db"), "audit")
     append(store, [record_of(body, "test", MOMENT) for body in bodies])
     with store.connect() as connection:
         rows = connection.execute(sa.select(audit).order_by(audit.c.seq)).mappings()

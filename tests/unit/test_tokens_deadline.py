@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.testbed.stores import STORES
 from tests.testbed.web_server import serving
 from tests.unit.test_tokens_foreign import GOOD
 from workers.config.groups import CloudSettings
@@ -106,7 +107,7 @@ def source(provider: Provider, tmp_path: Path) -> Iterator[Source]:
     secret.write_text("first")
     login = RefreshTokenSource(refresh_token_file=secret, token_endpoint=f"{provider.url}/token")
     cloud = CloudSettings(auth_url=f"{provider.url}/v3", source=login, project_id="p")
-    store = open_store(f"sqlite:///{tmp_path / 'state.db'}", "state")
+    store = open_store(STORES.url(tmp_path / "state.db"), "state")
     yield make_source(
         cloud, lambda: Vault(store, [b"k" * 32], "one", "me"), Revocations(store, "one")
     )

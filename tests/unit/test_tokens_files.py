@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from producers.settings import ConfigError
+from tests.testbed.stores import STORES
 from workers.config.settings import load
 from workers.store.database import open_store
 from workers.tokens.errors import SourceError
@@ -134,7 +135,7 @@ def test_an_unusable_key_file_stops_no_cloud_that_needs_none(
     key.chmod(0o600)
     put(tmp_path / "refresh", "token")
     config = put(tmp_path / "lamplighter.toml", CLOUDS)
-    store = open_store(f"sqlite:///{tmp_path / 'state.db'}", "state")
+    store = open_store(STORES.url(tmp_path / "state.db"), "state")
     sources = make_sources(load(config), store, "me")
     for _ in range(2):
         with pytest.raises(SourceError, match=r"tokens\.key_file: .*token\.key") as caught:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.testbed.stores import STORES
 from tests.testbed.waiting import until
 from tests.unit.test_tokens_deadline import Provider, running
 from workers.config.groups import CloudSettings
@@ -65,7 +66,7 @@ def provider() -> Iterator[Provider]:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[sa.Engine]:
-    engine = open_store(f"sqlite:///{tmp_path / 'state.db'}", "state")
+    engine = open_store(STORES.url(tmp_path / "state.db"), "state")
     yield engine
     engine.dispose()
 
@@ -209,7 +210,7 @@ def test_the_store_holds_no_secret_and_salts_each_clouds_digests(store: sa.Engin
 def test_a_revocation_that_is_not_stored_says_so_and_counts_in_this_process(
     provider: Provider, tmp_path: Path
 ) -> None:
-    broken = open_store(f"sqlite:///{tmp_path / 'state.db'}", "state")
+    broken = open_store(STORES.url(tmp_path / "state.db"), "state")
     place = Place(tmp_path / "secret", "password", provider.url)
     service = Service(place, provider.url, broken)
     with broken.begin() as connection:

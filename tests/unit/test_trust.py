@@ -47,6 +47,8 @@ from workers.tokens.vault_key import load_keys
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+# On SQLite: the URLs are judged, no store is opened.
+
 NOBODY = 65534
 
 
