@@ -28,6 +28,7 @@ from schemas.snapshot import SlurmNode, Snapshot
 from tests.testbed.console_site import NS, console_site, failed, ran, resumed
 from tests.testbed.installation import CLUSTER, Installation
 from tests.testbed.messages import CORRELATION, command, dead_letter, event
+from tests.testbed.stores import STORES
 from tests.testbed.waiting import until
 from workers.broker import topology
 from workers.resync.drift import Drift
@@ -583,11 +584,10 @@ def test_without_a_broker_the_rest_is_shown_and_a_stopped_console_ends_its_strea
             until(lambda: "1 of 2 nodes lit" in get(lonely, "/").text, 10, "the lamp")
             assert "the broker does not answer: start it" in get(lonely, "/").text
             assert get(lonely, "/dead-letters").status_code == 503
-            assert "audit.db does not exist yet" in get(lonely, "/events").text
+            assert "start a worker first" in get(lonely, "/events").text
             lonely.set_nodes({"stranger": ("up", "ACTIVE")})
             until(lambda: "stranger: lit" in get(lonely, "/").text, 10, "the node without a group")
-            store = lonely.site.folder / "state.db"
-            store.rename(store.with_name("away.db"))
+            STORES.lose(lonely.site.folder / "state.db")
             until(
                 lambda: "The state of the nodes is unknown" in get(lonely, "/").text,
                 10,

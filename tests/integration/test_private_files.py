@@ -15,11 +15,14 @@ import pytest
 
 from ops.site.worker import BESIDE_SLURM, KINDS
 from tests.testbed.processes import Child
+from tests.testbed.stores import SQLITE_PAIR
 from tests.testbed.waiting import until
 from tests.testbed.whole_system import SystemPlan, WholeSystem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+# On SQLite: the modes of its files, too.
 
 # Without this capability root reads the memory of its own processes only where they permit it.
 _AS_ANY_USER = ("setpriv", "--bounding-set", "-sys_ptrace")
@@ -46,7 +49,7 @@ def test_whatever_hooks_and_workers_write_is_for_their_user_only(
     run_dir: Path, broker_url: str
 ) -> None:
     """Stores, SQLite's files beside them, clock, spool, its calls, log, heads and keys."""
-    plan = SystemPlan(nodes=2, source="oidc_refresh_token", more=_MORE)
+    plan = SystemPlan(nodes=2, source="oidc_refresh_token", store=SQLITE_PAIR, more=_MORE)
     with WholeSystem(run_dir / "site", broker_url, plan, start=()) as system, ExitStack() as stack:
         for name in ("spool", "clock"):
             shutil.rmtree(system.folder / name)

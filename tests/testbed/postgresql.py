@@ -10,7 +10,7 @@ import subprocess
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Literal, LiteralString, Self
 
 import psutil
 import psycopg
@@ -43,6 +43,7 @@ class PostgreSQL:
         environment: more variables of the server's environment.
         settings: more settings, such as `max_wal_size=64MB`; by default nothing is synced to the disk:
             what a killed server has written is there all the same.
+        encoding: of new databases.
     """
 
     def __init__(
@@ -50,21 +51,24 @@ class PostgreSQL:
         folder: Path,
         environment: Mapping[str, str] | None = None,
         settings: Sequence[str] = ("fsync=off", "full_page_writes=off"),
+        encoding: str = "UTF8",
     ) -> None:
         self.folder = folder
         self._environment = {**MINIMAL_ENVIRONMENT, **(environment or {})}
         self._settings = [word for setting in settings for word in ("-c", setting)]
+        self._encoding = encoding
         self._programs = _programs()
         self._ports = Ports()
         self._port = self._ports.take()
         self._password = secrets.token_urlsafe(18)
         self._server: Child | None = None
 
-    def create_database(self) -> str:
-        """Create an empty database; return its SQLAlchemy URL."""
+    def create_database(self, options: LiteralString = "") -> str:
+        """Create an empty database, with further options; return its SQLAlchemy URL."""
         name = f"test_{secrets.token_hex(6)}"
+        create = SQL("CREATE DATABASE {} ").format(Identifier(name)) + SQL(options)
         with psycopg.connect(self._address("postgres"), autocommit=True) as connection:
-            connection.execute(SQL("CREATE DATABASE {}").format(Identifier(name)))
+            connection.execute(create)
         return self._address(name).replace("postgresql://", "postgresql+psycopg://")
 
     def drop_database(self, url: str) -> None:
@@ -74,6 +78,15 @@ class PostgreSQL:
         )
         with psycopg.connect(self._address("postgres"), autocommit=True) as connection:
             connection.execute(drop)
+
+    def close_database(self, url: str) -> None:
+        """Let nobody connect to a database any more; end the connections there are."""
+        name = sa.make_url(url).database
+        close = SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(Identifier(str(name)))
+        end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s"
+        with psycopg.connect(self._address("postgres"), autocommit=True) as connection:
+            connection.execute(close)
+            connection.execute(end, (name,))
 
     def create_role_databases(self) -> tuple[str, str]:
         """Create two databases with a user for each role; the URLs of both, with `{role}`.
@@ -171,7 +184,13 @@ class PostgreSQL:
                 [
                     str(self._programs / "initdb"),
                     *("-D", str(self.folder / "data"), "-U", _SUPERUSER, "--auth=scram-sha-256"),
-                    *("--pwfile", str(password), "--no-sync", "--encoding=UTF8", "--locale=C"),
+                    *(
+                        "--pwfile",
+                        str(password),
+                        "--no-sync",
+                        f"--encoding={self._encoding}",
+                        "--locale=C",
+                    ),
                 ]
             ),
             check=False,

@@ -88,5 +88,12 @@ class Stores:
             return f"sqlite:///{state}", f"sqlite:///{audit}"
         return self.url(folder / state), self.url(folder / audit)
 
+    def lose(self, file: Path) -> None:
+        """Let nobody reach a store any more."""
+        if self.kind == SQLITE:
+            file.rename(file.with_name(f"lost-{file.name}"))
+        else:
+            self.server.close_database(self._made[file])
+
 
 STORES = Stores()
