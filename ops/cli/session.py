@@ -23,14 +23,13 @@ from workers.config.settings import Settings, load
 from workers.config.tables import LogSettings
 from workers.process.logs import configure_logs
 from workers.store.database import FIELDS, open_store, sqlite_file
-from workers.store.passfile import credential
+from workers.store.postgresql import postgresql_engine
 
 if TYPE_CHECKING:
     from workers.broker.depths import QueueDepth
     from workers.tokens.client import TokenClient
 
 StoreKind: TypeAlias = Literal["state", "audit"]
-_CONNECT_SECONDS = 10
 # the login uid of what no login started
 _NO_LOGIN = 2**32 - 1
 # Users inside, outside and their number; outside of all user namespaces, every user is itself.
@@ -185,12 +184,7 @@ def _opened(engine: sa.Engine, field: str) -> Iterator[sa.Connection]:
 def _reader(url: str, field: str) -> sa.Engine:
     path = sqlite_file(url)
     if path is None:
-        address, login = credential(url)
-        return sa.create_engine(
-            address,
-            connect_args={"connect_timeout": _CONNECT_SECONDS, **login},
-            execution_options={"postgresql_readonly": True},
-        )
+        return postgresql_engine(url, execution_options={"postgresql_readonly": True})
     try:
         path.open("rb").close()
     except FileNotFoundError:

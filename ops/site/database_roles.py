@@ -18,6 +18,8 @@ from workers.store.access import ACCESS, creations, grants, refusal, takeover, v
 from workers.store.database import FIELDS, open_store
 from workers.store.passfile import passwords
 
+# Whatever the server's own locale is: holds all characters, and no upgrade of the system reorders it.
+_TEXT = "ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
 _KINDS: tuple[StoreKind, ...] = ("state", "audit")
 _Name: TypeAlias = Callable[[Role], str]
 
@@ -94,7 +96,7 @@ def _creation(session: Session, names: Mapping[StoreKind, _Name]) -> Iterator[st
             quoted = '"{}"'.format(database.replace('"', '""'))
             create, name = (
                 one.replace("'", "''")
-                for one in (f'CREATE DATABASE {quoted} OWNER "{owner}"', database)
+                for one in (f'CREATE DATABASE {quoted} OWNER "{owner}" {_TEXT}', database)
             )
             known = f"SELECT FROM pg_database WHERE datname = '{name}'"
             yield rf"SELECT '{create}' WHERE NOT EXISTS ({known}) \gexec"

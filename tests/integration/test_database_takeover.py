@@ -31,11 +31,13 @@ if TYPE_CHECKING:
 
 PAGE = Path(__file__).parents[2] / "docs" / "security.md"
 PROGRAMS = Path(sys.executable).parent
+TEXT = {"client_encoding": "utf8"}
 
 
 @pytest.fixture(scope="module")
 def server(session_dir: Path) -> Iterator[PostgreSQL]:
-    with PostgreSQL(session_dir / "takeover-postgresql") as running:
+    """A server as Debian's package makes it on a host without a locale."""
+    with PostgreSQL(session_dir / "takeover-postgresql", encoding="SQL_ASCII") as running:
         yield running
 
 
@@ -73,9 +75,18 @@ def owners(old: sa.URL, database: str | None) -> set[tuple[str, str]]:
         "SELECT 'database', pg_get_userbyid(datdba) FROM pg_database WHERE datname = current_database()"
         " UNION SELECT 'table', tableowner FROM pg_tables WHERE schemaname = 'public'"
     )
-    engine = sa.create_engine(old.set(database=database))
+    engine = sa.create_engine(old.set(database=database), connect_args=TEXT)
     with engine.connect() as connection:
         found = {(kind, owner) for kind, owner in connection.execute(sa.text(query))}
+    engine.dispose()
+    return found
+
+
+def encoding(old: sa.URL, database: str) -> str:
+    """Of a database's text."""
+    engine = sa.create_engine(old.set(database=database), connect_args=TEXT)
+    with engine.connect() as connection:
+        found = str(connection.scalar(sa.text("SHOW server_encoding")))
     engine.dispose()
     return found
 
@@ -158,6 +169,7 @@ def test_new_databases_are_created_by_the_same_commands(
             ("database", f"{prefix}_setup"),
             ("table", f"{prefix}_setup"),
         }
+        assert encoding(old, f"st'ate x_{prefix}") == "UTF8"
         (system.folder / "power.pgpass").unlink()
         done = system.operator("database", "roles", "--create")
         assert f"no password is known here for {prefix}_power" in done.stdout
@@ -204,7 +216,7 @@ def test_compose_with_data_gets_its_roles_by_its_own_commands(
 ) -> None:
     """The page's commands, as the containers run them: the setup container has its own password only."""
     old = sa.make_url(server.create_database())
-    admin = sa.create_engine(old, isolation_level="AUTOCOMMIT")
+    admin = sa.create_engine(old, isolation_level="AUTOCOMMIT", connect_args=TEXT)
     with admin.connect() as connection:
         for name in ("lamplighter", "audit"):
             connection.exec_driver_sql(f"CREATE DATABASE {name}")
@@ -259,7 +271,8 @@ def test_compose_with_data_gets_its_roles_by_its_own_commands(
     for name in kinds.values():
         assert {owner for _, owner in owners(old, name)} == {"lamplighter_setup"}
     url = old.set(username="lamplighter_audit", database="audit")
-    engine = sa.create_engine(url.update_query_dict({"passfile": str(folder / "audit.pgpass")}))
+    url = url.update_query_dict({"passfile": str(folder / "audit.pgpass")})
+    engine = sa.create_engine(url, connect_args=TEXT)
     with engine.connect() as connection:
         connection.execute(sa.select(audit))
     engine.dispose()
@@ -267,7 +280,7 @@ def test_compose_with_data_gets_its_roles_by_its_own_commands(
 
 def test_a_verifier_is_what_postgresql_itself_makes(server: PostgreSQL) -> None:
     url = sa.make_url(server.create_database())
-    engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
+    engine = sa.create_engine(url, isolation_level="AUTOCOMMIT", connect_args=TEXT)
     name = f"scram_{secrets.token_hex(3)}"
     with engine.connect() as connection:
         connection.exec_driver_sql(f"CREATE ROLE {name} LOGIN PASSWORD 'pencil'")

@@ -4,7 +4,7 @@ tables: all tables.
 migrations/: the Alembic migrations; state and audit have one history each.
 database: opens a store; the clock that all workers share; what differs between the databases.
 refusals: what a database says when it cannot be used, with the remedies.
-passfile: reads the password files of PostgreSQL.
+postgresql: connects to PostgreSQL; passfile: reads its password files.
 columns: the columns of tables and migrations.
 access: what each role may do in PostgreSQL.
 power_store: the power worker's transactions, each one commit for many nodes.

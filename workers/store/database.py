@@ -12,7 +12,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from producers.disk import require_writable, unusable
 from producers.settings import ConfigError
 from workers.store import tables as t
-from workers.store.passfile import credential
+from workers.store.postgresql import postgresql_engine
 from workers.store.refusals import remedied
 
 FIELDS = {"state": "store.url", "audit": "store.audit_url"}
@@ -146,11 +146,10 @@ def connect(url: str) -> sa.Engine:
     frozen, and its row locks would block all other workers.
 
     Raises:
-        ConfigError: systemd has not passed the password that the URL names.
+        ConfigError: as postgresql_engine.
     """
     if not url.startswith("sqlite"):
-        address, login = credential(url)
-        engine = sa.create_engine(address, connect_args=login, pool_pre_ping=True)
+        engine = postgresql_engine(url, pool_pre_ping=True)
         sa.event.listen(engine, "connect", _prepare_postgresql)
         sa.event.listen(engine, "handle_error", _name_role)
         return engine

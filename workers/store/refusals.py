@@ -55,7 +55,13 @@ _REMEDIES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
             "name the primary server, or all with target_session_attrs=read-write",
         ),
         (
-            "starting up|shutting down|in recovery|administrator command",
+            "due to (statement|lock|transaction|idle-in-transaction|idle-session) timeout",
+            "raise that timeout for this role (ALTER ROLE ... SET), or set it to 0",
+        ),
+        ("conflict with recovery", "name the primary server, or raise max_standby_streaming_delay"),
+        ("deadlock detected|could not serialize", "it may be tried again at once"),
+        (
+            "starting up|shutting down|in recovery|not yet accepting|administrator command|crash of another",
             "wait until it has started",
         ),
         ("No space left|disk is full", "free space on the database's disk"),
