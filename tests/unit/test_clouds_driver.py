@@ -14,7 +14,7 @@ from schemas.events import Cause
 from schemas.server import Server
 from workers.clouds.client import Cloud, Listing
 from workers.clouds.driver import Answered, CloudDriver, CloudEvent, Listed
-from workers.clouds.errors import CloudError
+from workers.clouds.errors import CloudError, classify
 from workers.clouds.health import Health
 from workers.clouds.nova_requests import Call
 from workers.config.groups import CloudSettings
@@ -268,6 +268,22 @@ def test_a_cloud_that_asks_for_a_rest_is_neither_called_nor_listed(driver: Cloud
     driver.list_soon(now)
     assert driver.listing_at() >= now + 30.0
     assert driver.next_turn(now + 31.0) == "node1"
+
+
+def test_a_cloud_that_asks_to_be_listed_much_later_is_away_until_it_has_been(
+    driver: CloudDriver, lister: SlowLister, posted: queue.Queue[CloudEvent]
+) -> None:
+    """A call that is refused so says nothing of the listings."""
+    lister.takes = 0.0
+    busy, now = classify(CloudError(503, "maintenance", retry_after=60.0)), time.monotonic()
+    driver.failed(busy, 60.0, "node1", now)
+    assert driver.away is None
+    driver.failed(busy, 60.0, None, now)
+    assert driver.away == "over_limit"
+    assert driver.listing_at() == pytest.approx(now + 60.0, abs=5.0)
+    driver.failed(busy, 1.0, None, now)
+    listed(driver, posted)
+    assert driver.health == Health()
 
 
 def test_a_listing_counts_for_starts_until_the_next_one_can_be_there(

@@ -37,6 +37,23 @@ def test_a_failed_listing_is_an_outage() -> None:
     assert health.listing_succeeded() == Health()
 
 
+def test_a_cloud_that_only_asks_for_patience_is_away_after_a_minute_of_it() -> None:
+    """A gateway in maintenance says 503 with Retry-After: requests wait as in any other outage."""
+    refused = Health().call_failed("node1", 10.0)  # an older trouble does not count
+    for now in (100.0, 130.0, 159.0):
+        refused = refused.listing_refused(GONE, 1.0, now)
+        assert refused.away is None
+    assert refused.listing_succeeded().listing_refused(GONE, 1.0, 161.0).away is None
+    away = refused.listing_refused(GONE, 1.0, 160.0)
+    assert away.away == GONE
+    assert away.call_answered("node1", 161.0).listing_succeeded() == Health(acted_at=161.0)
+
+
+def test_a_cloud_that_asks_for_a_minute_of_patience_is_away_at_once() -> None:
+    assert Health().listing_refused(GONE, 59.0, 100.0).away is None
+    assert Health().listing_refused(GONE, 60.0, 100.0).away == GONE
+
+
 def test_repeated_failures_of_one_node_are_not_an_outage() -> None:
     health = failing("node1", "node1", "node1", "node1")
     assert health.well

@@ -192,6 +192,8 @@ class CloudDriver:
                 self.list_later(now + _PROBE_TOKENS)
             case Then.SLOW_DOWN:
                 self.slow_down(now + rest)
+                if node is None:
+                    self.health = self.health.listing_refused(verdict.cause, rest, now)
             case Then.LOOK if node is not None:
                 # what a listing of changes has shown is not so
                 self.list_whole_next()
@@ -254,7 +256,7 @@ class CloudDriver:
             return set()
         self._since = event.listing.since
         self.tokens_away = False
-        if self.health.since is not None:
+        if (self.health.since, self.health.refused_since) != (None, None):
             self.health = self.health.listing_succeeded()
         if event.listing.lacked:
             self.list_whole_next()  # no listing of changes shows that they are seen again

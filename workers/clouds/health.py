@@ -53,6 +53,7 @@ class Health:
         away: why the cloud is away, or None.
         since: when the trouble began.
         probes: failed listings in a row.
+        refused_since: since when it asks us to list it later, or None.
         failing: the nodes whose calls fail, and since when.
         acted_at: when a call was last answered.
         booted_at: when a boot was last completed.
@@ -62,6 +63,7 @@ class Health:
     away: Cause | None = None
     since: float | None = None
     probes: int = 0
+    refused_since: float | None = None
     failing: Mapping[str, float] = field(default_factory=dict)
     acted_at: float = 0.0
     booted_at: float = -inf
@@ -91,9 +93,20 @@ class Health:
         """After a listing that failed."""
         return replace(self, away=cause, since=self.since or now, probes=self.probes + 1)
 
+    def listing_refused(self, cause: Cause, rest: float, now: float) -> "Health":
+        """After a listing that the cloud would rather have later; `rest` is how much later, in seconds.
+
+        It is away once it has answered nothing else for a minute, or asks for as much.
+        """
+        began = now if self.refused_since is None else self.refused_since
+        if max(rest, now - began) < _MINUTE:
+            return replace(self, refused_since=began)
+        return replace(self.listing_failed(cause, now), refused_since=began)
+
     def listing_succeeded(self) -> "Health":
         """After a listing that succeeded."""
-        return replace(self, away=None, probes=0, since=self.since if self.failing else None)
+        since = self.since if self.failing else None
+        return replace(self, away=None, probes=0, since=since, refused_since=None)
 
     def call_failed(self, node: str, now: float) -> "Health":
         """After a call that the cloud could not answer."""
