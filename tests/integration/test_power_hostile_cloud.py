@@ -214,6 +214,24 @@ def test_an_odd_answer_to_a_creation_leads_to_no_second_server(
     assert power_cloud.counts()["create"] == 1
 
 
+@pytest.mark.parametrize("page", ["<html>The requested URL was rejected.</html>", "[]", '"done"'])
+def test_a_page_in_place_of_an_answer_does_not_count_as_a_call(
+    open_power_bench: Opens, power_cloud: SimCloud, page: str
+) -> None:
+    """Somebody in between keeps the calls, and says 200: no attempt is spent, nothing has been done."""
+    bench = open_power_bench()
+    power_cloud.inject(Fault(effect=Says(text=page), kind="start"))
+    up = resume("main1")
+    bench.ask(up)
+    bench.saw(up, PARKED)
+    [parked] = [told for told in bench.events(up) if told.transition is PARKED][:1]
+    assert (parked.attempt, parked.cause and parked.cause.error) == (0, "unreadable_answer")
+    power_cloud.clear_faults()
+    completes(bench, up)
+    results = [one.result for one in bench.ending(up).actions or ()]
+    assert results.count("done") == 1
+
+
 @pytest.mark.parametrize(
     ("kind", "odd"),
     [

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import chain
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import quote
 
 import msgspec
@@ -124,7 +124,9 @@ class Cloud:
                     return call.server_id
             # what was perhaps heard is not said again: the next look shows it
             once = call.action == actions.BAKE
-            self._session.send(nova_requests.act(call, self._cluster), guard, once=once)
+            answer = self._session.send(nova_requests.act(call, self._cluster), guard, once=once)
+            if answer.content:  # not a page of somebody in between, who may have kept the call
+                read_json(answer.content, dict[str, Any])
         return call.server_id
 
     def _create(self, call: Call, guard: Callable[[], None]) -> requests.Response:
