@@ -39,7 +39,7 @@ class SlowLister:
         self.takes = TAKES
         self.asked: list[str | None] = []
         self.error: Exception | None = None
-        self.server = Server("id-1", "node1", "ACTIVE")
+        self.server = Server("id-1", "node1", "ACTIVE", cluster="cluster", node="node1")
         self.hidden = False
 
     def show_server(self, server_id: str) -> Server | None:
@@ -167,21 +167,22 @@ def test_a_whole_listing_is_made_when_it_is_ordered_and_again_until_it_succeeds(
     assert lister.asked == [None, None, None, "answer 3"]
 
 
-@pytest.mark.parametrize("known_by", ["the last listing", "its creation"])
+@pytest.mark.parametrize("known_by", ["its tags", "its pending node"])
 def test_a_server_that_a_whole_listing_lacks_stays_while_the_cloud_shows_it(
     driver: CloudDriver, lister: SlowLister, posted: queue.Queue[CloudEvent], known_by: str
 ) -> None:
     """All are listed until it is there again: no listing of changes would show it."""
     lister.takes = 0.0
-    made = []
-    if known_by == "its creation":
-        made.append(Server("id-1", "node1", "UNKNOWN", cluster="cluster", node="node1"))
+    known = []
+    if known_by == "its pending node":
+        lister.server = replace(lister.server, cluster=None, node=None)
+        known.append(lister.server)
     else:
         listed(driver, posted)
     lister.hidden, lister.server = True, replace(lister.server, status="SHUTOFF")
     for _ in range(2):
         driver.list_whole_next()
-        driver.list(INTERVAL, INTERVAL, made)
+        driver.list(INTERVAL, INTERVAL, known)
         event = posted.get(timeout=10)
         assert isinstance(event, Listed)
         driver.listed(event)
@@ -277,7 +278,7 @@ def test_a_cloud_that_asks_to_be_listed_much_later_is_away_until_it_has_been(
     lister.takes = 0.0
     busy, now = classify(CloudError(503, "maintenance", retry_after=60.0)), time.monotonic()
     driver.failed(busy, 60.0, "node1", now)
-    assert driver.away is None
+    assert driver.health == Health()
     driver.failed(busy, 60.0, None, now)
     assert driver.away == "over_limit"
     assert driver.listing_at() == pytest.approx(now + 60.0, abs=5.0)

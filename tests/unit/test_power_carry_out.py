@@ -15,6 +15,7 @@ from schemas import headers
 from schemas.commands import Kind
 from schemas.envelope import parse
 from schemas.events import Cause, Transition, event_from
+from schemas.server import Server
 from tests.testbed.deliveries import RecordingLink, outbox_on, pending
 from tests.testbed.messages import MOMENT, command, event
 from tests.testbed.pending_nodes import CLUSTER, DOWN, GROUP, SERVER, UP, action, node, row
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
     from producers.message import Message
     from schemas.commands import PowerCommand
     from schemas.events import CloudAction
-    from schemas.server import Server
     from workers.clouds.client import Cloud
     from workers.store.power_store import PowerStore
     from workers.store.slurm_view import SnapshotReader
@@ -149,10 +149,10 @@ def bench() -> Iterator[Bench]:
     ("listed", "made", "kept"),
     [
         (False, (), {"id-1"}),
-        (True, (), set()),
-        (True, (action(CREATE, server="id-2"),), {"id-2"}),
-        (True, (action(CREATE, server="id-2"), action(DELETE, server="id-2")), set()),
-        (True, (action(CREATE, server="none", result="timeout"),), set()),
+        (True, (), {"id-3"}),
+        (True, (action(CREATE, server="id-2"),), {"id-2", "id-3"}),
+        (True, (action(CREATE, server="id-2"), action(DELETE, server="id-2")), {"id-3"}),
+        (True, (action(CREATE, server="none", result="timeout"),), {"id-3"}),
     ],
     ids=["first", "later", "created", "deleted since", "perhaps created"],
 )
@@ -162,11 +162,11 @@ def test_a_listing_is_not_believed_about_servers_that_must_be_there(
     made: tuple[CloudAction, ...],
     kept: set[str],
 ) -> None:
-    """Those that the round has created; before the first listing, what was acted on last."""
+    """The node's own, and what its round has made; before the first listing, what was acted on last."""
     waiting = node(UP, pending(UP), row=row(UP, "id-1"), actions={(UP.id, 1): made})
     bench.put(waiting)
     if listed:
-        bench.lists()
+        bench.lists(replace(SERVER, id="id-3"), Server("id-4", "a-stranger's", "ACTIVE"))
     bench.driver.list_whole_next()
     bench.steps.act()
     event = bench.posted.get(timeout=10)

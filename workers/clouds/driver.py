@@ -213,7 +213,7 @@ class CloudDriver:
 
     # -- listings
 
-    def list(self, interval: float, next_in: float, made: Iterable[Server] = ()) -> None:
+    def list(self, interval: float, next_in: float, known: Iterable[Server] = ()) -> None:
         """List what changed; or everything, after `list_whole_next` and each ten minutes.
 
         A listing of changes may miss one, and only one of everything heals that.
@@ -221,7 +221,8 @@ class CloudDriver:
         Args:
             interval: seconds between two listings, usually.
             next_in: seconds until the next one; ignored where the cloud wants fewer listings.
-            made: servers that no listing need have shown yet; before the first one, also others.
+            known: of the pending nodes. Only they and those with our tags are asked for where they are
+                missing: a project may have many others.
         """
         now = time.monotonic()
         whole = self._whole_next or now - self.view.whole_as_of > _WHOLE_AFTER
@@ -231,8 +232,9 @@ class CloudDriver:
         at_least = usual if usual > interval else 0.0
         self._next_listing = now + max(next_in, at_least)
         self.limiter.sent(now)
-        known = {server.id: server for server in (*made, *self.view.servers)} if whole else None
-        self._lister.submit(self._list, None if whole else self._since, now, known)
+        ours = (server for server in self.view.servers if server.cluster == self.view.cluster)
+        there = {server.id: server for server in (*known, *ours)} if whole else None
+        self._lister.submit(self._list, None if whole else self._since, now, there)
 
     def _list(self, since: str | None, asked: float, known: Mapping[str, Server] | None) -> None:
         listing: Listing | BaseException

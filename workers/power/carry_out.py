@@ -196,9 +196,8 @@ class StepTaker:
             return due
         nodes, interval = self.state.on_cloud(cloud.name), self.settings.poll_interval
         pending = [(n.group_name, n.boot_age(now)) for n in nodes]
-        first, cluster = not cloud.view.whole_as_of, cloud.view.cluster
-        made = (one for n in nodes for one in n.servers(cluster) if first or one.node)
-        cloud.list(interval, cloud.pace.next_in(pending, interval), made)
+        known = (server for node in nodes for server in node.servers(cloud.view))
+        cloud.list(interval, cloud.pace.next_in(pending, interval), known)
         return inf
 
     def _call(self, cloud: CloudDriver, node: PendingNode, now: float) -> None:

@@ -114,13 +114,15 @@ class PendingNode:
         """The cloud actions of this round, in order."""
         return self.actions.get(self.key, ())
 
-    def servers(self, cluster: str) -> list[Server]:
-        """Those that this round has made, and the one acted on last, where no listing shows them."""
+    def servers(self, view: ServerView) -> list[Server]:
+        """Those listed, before the first listing the last one, and those that this round has made."""
+        name, last = self.name, self.row.server_id
+        first = last if not view.whole_as_of else None
+        found = (Server(first, name, UNSEEN),) if first else view.find(name, last)
         ended = {action.server_id for action in self.made if action.action == DELETE}
-        made = [a.server_id for a in self.made if a.action == CREATE and a.result == DONE]
-        new = [Server(key, self.name, UNSEEN, None, None, (), cluster, self.name) for key in made]
-        own = [Server(self.row.server_id, self.name, UNSEEN)] if self.row.server_id else []
-        return [server for server in (*own, *new) if server.id not in ended]
+        made = [a.server_id for a in self.made if (a.action, a.result) == (CREATE, DONE)]
+        new = (Server(key, name, UNSEEN, cluster=view.cluster, node=name) for key in made)
+        return [*found, *(server for server in new if server.id not in ended)]
 
     @property
     def request(self) -> Pending | None:

@@ -34,8 +34,7 @@ from workers.store.nodes import DesiredRow
 from workers.store.power_store import Accepted, PowerStore, StoredEvent
 from workers.store.slurm_view import SnapshotReader
 
-# Suspends of one turn, which then takes a fraction of a second.
-_SUSPENDS = 200
+_SUSPENDS = 200  # of one turn, which then takes a fraction of a second
 HELD_ELSEWHERE = Cause("lease_held", "another worker acts on this node")
 
 
