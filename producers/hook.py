@@ -22,11 +22,7 @@ from producers.message import Batch
 from producers.outbox import Sending, deliver, messages
 from producers.privacy import keep_private
 from producers.report import report
-from producers.settings import (
-    ConfigError,
-    HookSettings,
-    hook_settings,
-)
+from producers.settings import ConfigError, HookSettings, hook_settings
 from producers.spool import MOST_RESUME_FILE, SpoolContent
 from schemas import ids
 from schemas.commands import Kind

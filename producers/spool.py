@@ -142,11 +142,7 @@ def _named(folder: Path, *suffixes: str) -> list[Path]:
 
 
 def claim(
-    paths: Iterable[Path],
-    cluster: str,
-    report: Callable[[str], object],
-    *,
-    of_hooks: bool = True,
+    paths: Iterable[Path], cluster: str, report: Callable[[str], object], *, of_hooks: bool = True
 ) -> Iterator[Spooled]:
     """The calls of `cluster` in `paths`, locked; skips those that another process publishes or has published.
 

@@ -189,13 +189,7 @@ def failures(session: Session, /, *, since: int | None, until: int | None, as_js
             cause = _cause(event)
             by_cause.setdefault((cause.error, error_pattern(cause.message)), []).append(event)
     groups = sorted(by_cause.values(), key=len, reverse=True)
-    print_items(
-        groups,
-        _FAILURES,
-        _failures_json,
-        empty="no failures",
-        as_json=as_json,
-    )
+    print_items(groups, _FAILURES, _failures_json, empty="no failures", as_json=as_json)
 
 
 @click.command

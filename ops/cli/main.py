@@ -75,10 +75,7 @@ _COMMANDS: Commands = {
     "hold": ("ops.nodes.holds:hold", "Exclude nodes from all actions."),
     "release": ("ops.nodes.holds:release", "End a hold."),
     "status": ("ops.site.status:status", "Show workers, queue depths and node states."),
-    "config": (
-        "ops.site.config:config",
-        "Show which file is used, and what each setting means.",
-    ),
+    "config": ("ops.site.config:config", "Show which file is used, and what each setting means."),
     "clock": ("ops.site.clock:clock", "Show and reset the clock that orders requests."),
     "tokens": _TOKENS,
     "broker": LazyGroup(

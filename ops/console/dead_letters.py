@@ -147,8 +147,5 @@ def _action(form: Sequence[tuple[str, object]], fields: Mapping[str, str]) -> _A
         ids = {str(value) for name, value in form if name == "id" and value}
         choice = LetterFilter(ids=tuple(sorted(ids)))
     return _Action(
-        verb,
-        fields.get("reason", "")[:500],
-        choice,
-        whole_number(before) or time.time_ns(),
+        verb, fields.get("reason", "")[:500], choice, whole_number(before) or time.time_ns()
     )

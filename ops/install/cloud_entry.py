@@ -171,12 +171,7 @@ def _secret(kind: Kind, entry: EntryRef, *, ask: bool, wanted: bool) -> str | No
 
 
 def asked(
-    option: str,
-    question: str,
-    default: str | None,
-    *,
-    ask: bool,
-    choices: tuple[str, ...] = (),
+    option: str, question: str, default: str | None, *, ask: bool, choices: tuple[str, ...] = ()
 ) -> str:
     """The answer to a question; without asking its default, or ConfigError, naming the option."""
     if not ask:

@@ -111,10 +111,7 @@ class PlannedFile:
         if found in {Found.SAME, Found.DIFFERENT}:
             return False
         try:
-            user, group = (
-                pwd.getpwnam(self.owner[0]).pw_uid,
-                grp.getgrnam(self.owner[1]).gr_gid,
-            )
+            user, group = (pwd.getpwnam(self.owner[0]).pw_uid, grp.getgrnam(self.owner[1]).gr_gid)
             if found is Found.MISSING:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 create_file(self.path, self.content.encode(), self.mode, (user, group))

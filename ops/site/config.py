@@ -20,13 +20,7 @@ from ops.cli.terminal import print_json, print_line, print_table
 from producers.broker_settings import BrokerSettings, BrokerUsers
 from producers.config_file import config_places
 from producers.disk import may_exist
-from producers.settings import (
-    BROKER_FIELDS,
-    HOOK_FIELDS,
-    HookSettings,
-    read_toml,
-    shown_key,
-)
+from producers.settings import BROKER_FIELDS, HOOK_FIELDS, HookSettings, read_toml, shown_key
 from workers.config.problems import fields_of
 from workers.config.settings import Settings
 
@@ -90,10 +84,7 @@ def _places(session: Session) -> list[tuple[str, str]]:
     named = os.environ.get("LAMPLIGHTER_CONFIG")
     places = [Path(named)] if named else []
     counts, *others = dict.fromkeys((session.config, *places, *config_places(os.environ)))
-    return [
-        (str(counts), "COUNTS"),
-        *((str(other), _state(other)) for other in others),
-    ]
+    return [(str(counts), "COUNTS"), *((str(other), _state(other)) for other in others)]
 
 
 def _state(place: Path) -> str:

@@ -20,13 +20,7 @@ from workers.broker import outgoing
 from workers.errors import BrokerError
 from workers.resync import drift_memory
 from workers.resync.drift import Drift, RepairStep
-from workers.resync.plan import (
-    FoundDrift,
-    needing_repair,
-    next_memories,
-    plan,
-    repair_requests,
-)
+from workers.resync.plan import FoundDrift, needing_repair, next_memories, plan, repair_requests
 from workers.resync.slurm_conf import ConfDifference, conf_differences
 from workers.resync.survey import Survey, survey
 from workers.store import snapshots

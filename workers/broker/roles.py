@@ -107,11 +107,7 @@ AUTHORITIES: Mapping[Role, Authority] = {
     ),
     Role.SLURM: _worker(
         (FEEDBACK_QUEUE,),
-        {
-            JobTransition.IDENTIFIED.routing_key,
-            JobTransition.FAILED.routing_key,
-            "group.dry_run",
-        },
+        {JobTransition.IDENTIFIED.routing_key, JobTransition.FAILED.routing_key, "group.dry_run"},
     ),
     Role.SNAPSHOT: Authority(
         {
@@ -130,21 +126,14 @@ AUTHORITIES: Mapping[Role, Authority] = {
     Role.AUDIT: Authority({EVENTS: {NOT_ALLOWED, AUDIT_CONFLICT}}, (AUDIT_QUEUE,)),
     Role.NOTIFY: _worker((NOTIFY_QUEUE,), {"message.undelivered"}, {DEAD_LETTERS: {NOTIFY_AGAIN}}),
     Role.CONSOLE: Authority(
-        {
-            EVENTS: _DECISIONS | _HOLDS,
-            REQUEUE: {*_OF_HOOKS, NOTIFY_AGAIN},
-            TOKENS: {TOKEN_KEY},
-        },
+        {EVENTS: _DECISIONS | _HOLDS, REQUEUE: {*_OF_HOOKS, NOTIFY_AGAIN}, TOKENS: {TOKEN_KEY}},
         (DEAD_LETTER_QUEUE,),
         asks=True,
     ),
     Role.OPERATOR: Authority(
         {
             COMMANDS: _ALL_COMMANDS | {PROBE_KEY},
-            EVENTS: {
-                *(_DECISIONS | _HOLDS),
-                *("group.image_unset", "clock.reset"),
-            },
+            EVENTS: {*(_DECISIONS | _HOLDS), *("group.image_unset", "clock.reset")},
             REQUEUE: {*_ALL_COMMANDS, NOTIFY_AGAIN},
             TOKENS: {TOKEN_KEY},
         },

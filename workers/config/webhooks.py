@@ -16,10 +16,7 @@ from workers.config.types import Seconds, Table
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 _PATTERN = re.compile(r"([a-z_]+|\*|#)(\.([a-z_]+|\*|#))*")
 _TRANSITIONS = frozenset(Transition)
-_EVENTS = (
-    *(transition.routing_key for transition in (*Transition, *JobTransition)),
-    REGISTERED,
-)
+_EVENTS = (*(transition.routing_key for transition in (*Transition, *JobTransition)), REGISTERED)
 # Where OPUS listens, below its BASE_URL (uws_server/uws_server.py, job_event).
 OPUS_PATH = "/handler/job_event"
 # The event that OPUS gets only if the webhook asks for it.

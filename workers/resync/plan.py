@@ -8,12 +8,7 @@ from schemas.commands import Kind, PowerCommand, WaitingJob
 from schemas.server import Server
 from schemas.snapshot import Snapshot
 from workers.config.tables import ResyncSettings, SlurmSettings
-from workers.resync.decide import (
-    DriftPast,
-    decide_drift,
-    decide_stray,
-    find_drift,
-)
+from workers.resync.decide import DriftPast, decide_drift, decide_stray, find_drift
 from workers.resync.drift import Drift, DriftAction, RepairStep, ServerState
 from workers.resync.drift_memory import DriftMemory
 from workers.resync.survey import Survey, SurveyedNode

@@ -15,9 +15,7 @@ class SlurmMetrics:
             registry=registry,
         )
         self.away = Counter(
-            "lamplighter_slurm_away",
-            "Times that slurmctld did not answer.",
-            registry=registry,
+            "lamplighter_slurm_away", "Times that slurmctld did not answer.", registry=registry
         )
 
 

@@ -139,10 +139,7 @@ def _access(answer: TokenAnswer) -> AccessToken:
 
 
 def refusal(
-    response: requests.Response,
-    client_id: str,
-    secrets: RecentSecrets,
-    remedies: Mapping[str, str],
+    response: requests.Response, client_id: str, secrets: RecentSecrets, remedies: Mapping[str, str]
 ) -> SourceError:
     """The error that a response other than 2xx means.
 
