@@ -28,7 +28,8 @@ def definitions(
     A user without a password can log in with a certificate only
     (rabbitmq.com/docs/definitions, rabbitmq.com/docs/passwords).
     """
-    allowed = {role: permissions(role, users, wanted) for role in Role}
+    allowed = {users.name(role): permissions(role, users, wanted) for role in Role}
+    durable = {"vhost": vhost, "durable": True, "auto_delete": False}
     return {
         "vhosts": [{"name": vhost}],
         "users": [
@@ -42,44 +43,23 @@ def definitions(
         ],
         "permissions": [
             {
-                "user": users.name(role),
+                "user": user,
                 "vhost": vhost,
                 **{name: getattr(one, name) for name in ("configure", "write", "read")},
             }
-            for role, one in allowed.items()
+            for user, one in allowed.items()
         ],
         "topic_permissions": [
-            {
-                "user": users.name(role),
-                "vhost": vhost,
-                "exchange": exchange,
-                "write": write,
-                "read": read,
-            }
-            for role, one in allowed.items()
+            {"user": user, "vhost": vhost, "exchange": exchange, "write": write, "read": read}
+            for user, one in allowed.items()
             for exchange, (write, read) in one.topics.items()
         ],
         "exchanges": [
-            {
-                "name": exchange.name,
-                "vhost": vhost,
-                "type": exchange.type,
-                "durable": True,
-                "auto_delete": False,
-                "internal": False,
-                "arguments": {},
-            }
-            for exchange in wanted.exchanges
+            {**durable, "name": one.name, "type": one.type, "internal": False, "arguments": {}}
+            for one in wanted.exchanges
         ],
         "queues": [
-            {
-                "name": queue.name,
-                "vhost": vhost,
-                "durable": True,
-                "auto_delete": False,
-                "arguments": dict(queue.arguments),
-            }
-            for queue in wanted.queues
+            {**durable, "name": one.name, "arguments": dict(one.arguments)} for one in wanted.queues
         ],
         "bindings": [
             {
