@@ -1,23 +1,10 @@
 """Durable folders and file names, and what to do about a file that cannot be used."""
 
+import errno
 import os
 import pwd
 import stat
 from collections.abc import Callable
-from errno import (
-    EACCES,
-    EAGAIN,
-    EDQUOT,
-    EEXIST,
-    EINVAL,
-    EISDIR,
-    ELOOP,
-    ENOENT,
-    ENOSPC,
-    ENOTDIR,
-    EPERM,
-    EROFS,
-)
 from pathlib import Path
 from typing import IO
 
@@ -60,21 +47,21 @@ def unusable(field: str, path: Path, error: OSError) -> str:
     if isinstance(error, UnusualFileError):
         return f"{field}: {path} {error.strerror}"
     match error.errno:
-        case code if code in {EEXIST, ENOTDIR}:
+        case errno.EEXIST | errno.ENOTDIR:
             remedy = "a file is in the way: remove it, or choose another folder"
-        case code if code == ELOOP:
+        case errno.ELOOP:
             remedy = f"a symbolic link is in the way: remove {error.filename or path}"
-        case code if code == EAGAIN:
+        case errno.EAGAIN:
             remedy = "find the lock's holder: no process keeps it for long"
-        case code if code == ENOENT:
+        case errno.ENOENT:
             remedy = f"create the folder {_missing(path)}, owned by user {user_name()}"
-        case code if code in {EACCES, EPERM}:
+        case errno.EACCES | errno.EPERM:
             remedy = f"let user {user_name()} use it (chown, chmod), or run this as its owner"
-        case code if code == EISDIR:
+        case errno.EISDIR:
             remedy = "name a file in it"
-        case code if code in {ENOSPC, EDQUOT}:
+        case errno.ENOSPC | errno.EDQUOT:
             remedy = "free disk space"
-        case code if code == EROFS:
+        case errno.EROFS:
             remedy = "mount it writable, or choose another folder"
         case _:
             remedy = "check the disk"
@@ -89,7 +76,7 @@ class UnusualFileError(OSError):
     """A file cannot be read whole: it is not a file, or it is too large; `strerror` says what to do."""
 
     def __init__(self, problem: str) -> None:
-        super().__init__(EINVAL, problem)
+        super().__init__(errno.EINVAL, problem)
 
 
 def read_file(
@@ -150,10 +137,10 @@ def require_writable(file: Path) -> None:
     folder_or_file = file if file.exists() else file.parent
     require_usual(folder_or_file.stat().st_mode)
     if file.is_dir():
-        raise IsADirectoryError(EISDIR, os.strerror(EISDIR), str(file))
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(file))
     for path, mode in ((folder_or_file, os.W_OK), (file.parent, os.W_OK | os.X_OK)):
         if not os.access(path, mode, effective_ids=True):
-            raise PermissionError(EACCES, os.strerror(EACCES), str(path))
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
 
 
 def user_name(uid: int | None = None) -> str:
