@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy import Table
 
 from schemas.snapshot import parse_snapshot
-from workers.store.database import insert
+from workers.store.database import upsert
 from workers.store.tables import (
     clock_resets,
     feedback,
@@ -99,15 +99,8 @@ def refuse_stamped_before(
     `stamped_until` is the highest generation that may have been stamped; `now` is in ns since the
     epoch.
     """
-    statement = insert(connection.dialect.name, clock_resets).values(
-        cluster=cluster, stamped_until=stamped_until, reset_at=now
-    )
-    names = ("stamped_until", "reset_at")
-    statement = statement.on_conflict_do_update(
-        index_elements=[clock_resets.c.cluster],
-        set_={name: statement.excluded[name] for name in names},
-    )
-    connection.execute(statement)
+    row = {"cluster": cluster, "stamped_until": stamped_until, "reset_at": now}
+    connection.execute(upsert(connection.dialect.name, clock_resets), row)
 
 
 def is_after_reset(connection: sa.Connection, cluster: str, now: int) -> bool:
