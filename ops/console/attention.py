@@ -49,7 +49,7 @@ class NodeConditions:
         for node in self.slurm:
             if node.node in ours and node.node in shown:
                 memory = self.returning.get(node.node)
-                back = f"returns in {self._until(memory.due_at)}" if memory else "until set back"
+                back = f"returns in {self._until(memory.due_at)}" if memory else "until resumed"
                 yield node.node, f"{node.state}: {node.reason or 'no reason'}", back
         for name, memory in self.returning.items():
             if name not in shown:  # the last snapshot is older
