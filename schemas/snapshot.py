@@ -36,6 +36,7 @@ RESUME_TIMEOUT = "ResumeTimeout reached"
 # Every reason that Lamplighter sets starts with this; other reasons belong to others.
 OWN_REASON = "lamplighter: "
 _BASES = frozenset({"IDLE", "ALLOCATED", "MIXED", "DOWN"})
+_OPTIONAL_SECONDS = number(required=False, most=LONGEST_TIME)
 
 
 class Power(enum.StrEnum):
@@ -135,15 +136,9 @@ class PartitionTimes:
 
     partition: str = field(metadata=TEXT)
     nodes: tuple[str, ...] = field(metadata=wire(Fields.node_names, list))
-    resume_timeout: int | None = field(
-        default=None, metadata=number(required=False, most=LONGEST_TIME)
-    )
-    suspend_timeout: int | None = field(
-        default=None, metadata=number(required=False, most=LONGEST_TIME)
-    )
-    suspend_time: int | None = field(
-        default=None, metadata=number(required=False, most=LONGEST_TIME)
-    )
+    resume_timeout: int | None = field(default=None, metadata=_OPTIONAL_SECONDS)
+    suspend_timeout: int | None = field(default=None, metadata=_OPTIONAL_SECONDS)
+    suspend_time: int | None = field(default=None, metadata=_OPTIONAL_SECONDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,9 +153,7 @@ class PowerSaving:
 
     resume_timeout: int = field(metadata=number(most=LONGEST_TIME))
     suspend_timeout: int = field(metadata=number(most=LONGEST_TIME))
-    suspend_time: int | None = field(
-        default=None, metadata=number(required=False, most=LONGEST_TIME)
-    )
+    suspend_time: int | None = field(default=None, metadata=_OPTIONAL_SECONDS)
     excluded: tuple[str, ...] = field(
         default=(), metadata=wire(Fields.node_names, list, required=False)
     )
