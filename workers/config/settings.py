@@ -16,6 +16,7 @@ from producers.addresses import address_problem, parameters_problem
 from producers.broker_settings import BrokerSettings
 from producers.hosts import expand
 from producers.settings import ConfigError, HookSettings, hook_settings, read_toml, shown_key
+from producers.toml_table import TomlTable
 from producers.trust import beside
 from schemas.errors import MalformedMessageError
 from schemas.roles import Role
@@ -160,7 +161,7 @@ def load(
         path=path,
         hook=hook,
         nodes=_nodes(file, path),
-        management_urls=_management_urls(file.broker, hook.broker, path),
+        management_urls=_management_urls(TomlTable(file.broker, path, "broker."), hook.broker),
         webhooks=file.notify.webhook,
         **tables,
     )
@@ -200,9 +201,7 @@ def _require_own_files(settings: Settings) -> None:
             )
 
 
-def _management_urls(
-    table: Mapping[str, object], broker: BrokerSettings, path: Path
-) -> tuple[str, ...]:
+def _management_urls(table: TomlTable, broker: BrokerSettings) -> tuple[str, ...]:
     """The API of each node: as listed, or as the one of a node that broker.urls names."""
     instead = "lamplighter logs in as [broker] says, or with --admin NAME"
 
@@ -212,29 +211,17 @@ def _management_urls(
                 url, insecure=broker.insecure, instead=instead
             )
             if problem is not None:
-                raise ConfigError(f"{path}: broker.management_url: {problem}")
+                raise table.wrong("management_url", problem)
         return urls
 
-    written = checked(_written_management_urls(table, path))
-    return written if "management_urls" in table else checked(_of_all_nodes(written, broker))
-
-
-def _written_management_urls(table: Mapping[str, object], path: Path) -> tuple[str, ...]:
-    if "management_urls" in table:
-        urls = table["management_urls"]
-        if not isinstance(urls, list) or "management_url" in table:
-            raise ConfigError(
-                f"{path}: broker.management_urls: must be a list, and replaces management_url: write "
-                'management_urls = ["http://...", "http://..."]'
-            )
-        return tuple(map(str, urls))
-    return (str(table["management_url"]),) if "management_url" in table else ()
-
-
-def _of_all_nodes(urls: tuple[str, ...], broker: BrokerSettings) -> tuple[str, ...]:
-    if not urls:
+    if "management_url" not in table and "management_urls" not in table:
         return ()
-    (url,) = urls
+    field, written = table.one_or_more("management_url")
+    urls = checked(written)
+    return urls if field == "management_urls" else checked(_of_all_nodes(urls[0], broker))
+
+
+def _of_all_nodes(url: str, broker: BrokerSettings) -> tuple[str, ...]:
     host = urlsplit(url).hostname
     hosts = list(dict.fromkeys(urlsplit(one).hostname or "" for one in broker.urls))
     if host not in hosts:  # a load balancer, for one
