@@ -11,7 +11,8 @@ from schemas.commands import Kind, PowerCommand, parse_command
 from schemas.envelope import Envelope, parse
 from schemas.errors import MalformedMessageError
 from schemas.events import Cause
-from schemas.fields import Fields, loads
+from schemas.fields import Fields
+from workers.broker.delivery import count_in, history_from
 from workers.broker.sender_check import CAUSE as NOT_ALLOWED
 from workers.broker.topology import (
     DEAD_LETTER_QUEUE,
@@ -114,7 +115,7 @@ def letter_from(  # noqa: PLR0913, PLR0917 - of a delivery
             command = parse_command(body)
     except MalformedMessageError as error:
         problem = str(error)
-    death = _latest_death(raw)
+    history, death = history_from(raw), _latest_death(raw)
     cause = _text(raw, headers.CAUSE)
     if cause is not None:
         why = Cause(cause, _text(raw, headers.CAUSE_MESSAGE) or cause)
@@ -128,12 +129,12 @@ def letter_from(  # noqa: PLR0913, PLR0917 - of a delivery
         body=body,
         command=command,
         problem=problem,
-        round=_number(raw, headers.ROUND, 1),
+        round=history.round,
         died_in=_text(raw, headers.DIED_IN) or _text(death, "queue") or _queue_of(routing_key),
         died_at=_time(raw.get(headers.DIED_AT)) or _time(death.get("time")),
         cause=why,
         by_broker=cause is None,
-        failures=tuple(_failures(raw)),
+        failures=tuple(map(_failure, history.errors)),
         undelivered=undelivered,
         asked_by=asked_by,
     )
@@ -162,13 +163,6 @@ def _text(raw: Mapping[str, Any], name: str) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-def _number(raw: Mapping[str, Any], name: str, least: int) -> int:
-    value = raw.get(name)
-    if isinstance(value, bool) or not isinstance(value, int):
-        return least
-    return value if least <= value < 2**31 - 1 else least
-
-
 def _time(value: object) -> int | None:
     if isinstance(value, datetime):  # pika's: in UTC without a time zone
         aware = value if value.tzinfo else value.replace(tzinfo=UTC)
@@ -179,19 +173,9 @@ def _time(value: object) -> int | None:
         return None
 
 
-def _failures(raw: Mapping[str, Any]) -> list[Failure]:
-    try:
-        errors = loads(raw.get(headers.ERRORS, "[]"))
-    except (ValueError, TypeError):
-        return []
-    if not isinstance(errors, list):
-        return []
-    return [
-        Failure(
-            attempt=_number(error, "attempt", 0),
-            time=_time(error.get("time")),
-            cause=Cause(_text(error, "error") or "unknown", _text(error, "message") or ""),
-        )
-        for error in errors
-        if isinstance(error, dict)
-    ]
+def _failure(error: Mapping[str, Any]) -> Failure:
+    return Failure(
+        attempt=count_in(error, "attempt", 0),
+        time=_time(error.get("time")),
+        cause=Cause(_text(error, "error") or "unknown", _text(error, "message") or ""),
+    )

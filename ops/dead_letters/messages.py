@@ -12,6 +12,7 @@ from schemas.events import RequestEvent, Transition, transition_event
 from schemas.notices import Notice
 from schemas.numbers import MOST
 from workers.broker import outgoing, topology
+from workers.broker.delivery import DeliveryHistory
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +62,7 @@ def again(letter: Letter, command: PowerCommand) -> Message:
         letter.body,
         command.id,
         headers={
-            headers.ATTEMPT: 0,
-            headers.ROUND: letter.round + 1,
-            headers.PARKED: 0,
-            headers.ERRORS: "[]",
+            **DeliveryHistory(round=letter.round + 1).to_headers(),
             **({headers.ASKED_BY: letter.asked_by} if letter.asked_by else {}),
         },
     )

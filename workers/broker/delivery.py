@@ -80,19 +80,20 @@ class DeliveryHistory:
 
 def history_from(raw: Mapping[str, Any]) -> DeliveryHistory:
     """Read the headers; a missing or odd one counts as never set."""
-
-    def number(name: str, default: int) -> int:
-        value = raw.get(name)
-        if isinstance(value, bool) or not isinstance(value, int):
-            return default  # for Python, a bool is an int
-        return value if default <= value <= _MOST else default
-
     return DeliveryHistory(
-        attempt=number(headers.ATTEMPT, 0),
-        round=number(headers.ROUND, 1),
-        parked=number(headers.PARKED, 0),
+        attempt=count_in(raw, headers.ATTEMPT, 0),
+        round=count_in(raw, headers.ROUND, 1),
+        parked=count_in(raw, headers.PARKED, 0),
         errors=_errors(raw.get(headers.ERRORS)),
     )
+
+
+def count_in(raw: Mapping[str, Any], name: str, least: int) -> int:
+    """A number among headers, or in one of their errors; `least` if it is missing or odd."""
+    value = raw.get(name)
+    if isinstance(value, bool) or not isinstance(value, int):
+        return least  # for Python, a bool is an int
+    return value if least <= value <= _MOST else least
 
 
 def _errors(text: object) -> tuple[Mapping[str, Any], ...]:

@@ -12,7 +12,7 @@ from schemas.errors import MalformedMessageError
 from schemas.events import Cause
 from workers.broker import topology
 from workers.broker.batches import Batches
-from workers.broker.delivery import Delivery
+from workers.broker.delivery import Delivery, history_from
 from workers.config.settings import Settings
 from workers.config.webhooks import Webhook
 from workers.notify import dead_letters, notifications
@@ -37,7 +37,6 @@ _CLAIM_NS = 60 * 10**9
 _LATEST_NS = 86_400 * 10**9
 # Longer than a killed worker or the spool may take to publish an event again.
 _KEEP_DONE_NS = 7 * 24 * 3600 * 10**9
-_MAX_ROUND = 2**31 - 1
 
 
 def main(settings: Settings) -> int:
@@ -159,7 +158,8 @@ def notifications_for(
         # even if that webhook is no longer configured: it must not be lost
         if not isinstance(only, str) or not only.isprintable():
             return []
-        return [Notification(only, event.id, _round(delivery), delivery.body, now, now)]
+        again = history_from(delivery.headers).round
+        return [Notification(only, event.id, again, delivery.body, now, now)]
     if delivery.routing_key == UNDELIVERED:
         return []
     return [
@@ -168,10 +168,3 @@ def notifications_for(
         if webhook.subscribes_to(delivery.routing_key)
         and (webhook.format != "opus" or opus_job(event) is not None)
     ]
-
-
-def _round(delivery: Delivery) -> int:
-    value = delivery.headers.get(headers.ROUND)
-    if not isinstance(value, int) or isinstance(value, bool):
-        return 1
-    return value if 1 <= value <= _MAX_ROUND else 1
