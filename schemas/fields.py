@@ -193,6 +193,11 @@ def fit(text: str) -> str:
     return text if len(text) <= LONGEST_TEXT else f"{text[: LONGEST_TEXT - 3]}..."
 
 
+def printable_line(text: str) -> str:
+    """Text from outside on one line: no control characters and direction marks, no repeated spaces."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
 @dataclass(frozen=True, slots=True)
 class Codec:
     """How a field is read and written; None is not sent, nor is an optional value that is empty."""

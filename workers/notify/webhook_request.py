@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from schemas.envelope import CONTENT_TYPE
+from schemas.fields import printable_line
 from workers.errors import LamplighterError
 
 _LONGEST_TEXT = 400
@@ -70,8 +71,7 @@ def secrets_from(text: str) -> tuple[bytes, ...]:
 
 def printable(text: str) -> str:
     """Untrusted text on one line, truncated, without control characters and direction marks."""
-    visible = "".join(char if char.isprintable() else " " for char in text)
-    return " ".join(visible.split())[:_LONGEST_TEXT]
+    return printable_line(text)[:_LONGEST_TEXT]
 
 
 def _mac(secret: bytes, content: bytes) -> str:

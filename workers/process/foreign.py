@@ -21,6 +21,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from producers.addresses import is_loopback
 from producers.reasons import AuthoritiesError
+from schemas.fields import printable_line
 from workers.errors import LamplighterError
 from workers.process.authorities import AuthorityFile, trusted
 from workers.process.echoes import without_tokens
@@ -57,9 +58,7 @@ def read_json(body: bytes, shape: type[_Shape]) -> _Shape:
 def one_line(text: str) -> str:
     """Foreign text as one printable line, at a length that fits an event, without tokens."""
     # the most that can matter: one character in four is printed, at least
-    text = text[: 4 * LONGEST_LINE]
-    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return without_tokens(line)[:LONGEST_LINE]
+    return without_tokens(printable_line(text[: 4 * LONGEST_LINE]))[:LONGEST_LINE]
 
 
 def bounded_session(  # noqa: PLR0913 - each is an independent bound

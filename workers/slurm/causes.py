@@ -3,6 +3,7 @@
 import enum
 
 from schemas.events import Cause
+from schemas.fields import printable_line
 from schemas.snapshot import OWN_REASON
 from workers.clouds.errors import NO_ROOM
 
@@ -59,8 +60,7 @@ def reason(cause: Cause | None) -> str:
     if cause is None:
         return f"{OWN_REASON}failed"
     text = str(cause).translate(_REPLACEMENTS)
-    visible = "".join(char if char.isprintable() else " " for char in text)
-    return OWN_REASON + " ".join(visible.split())[:_MOST_CHARACTERS].strip()
+    return OWN_REASON + printable_line(text)[:_MOST_CHARACTERS].strip()
 
 
 _REPLACEMENTS = str.maketrans({"=": ":", "[": "(", "]": ")", '"': "'", "`": "'", "\\": "/"})
