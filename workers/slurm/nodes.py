@@ -161,8 +161,8 @@ def moment(text: str) -> int | None:
 
 def _field(fixed: str, name: str) -> str:
     """The value of a field; empty if it is missing, or not there once: slurmd's OS may imitate it."""
-    found = re.findall(rf"(?:^| ){name}=([^ ]*)", fixed)
-    return found[0] if len(found) == 1 else ""
+    _, found, rest = f" {fixed}".partition(f" {name}=")
+    return rest.partition(" ")[0] if found and found not in rest else ""
 
 
 def job_states_from(output: str) -> Mapping[int, str]:

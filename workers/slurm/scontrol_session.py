@@ -39,7 +39,7 @@ class ScontrolSession:
         self._clock = clock
         self._since = self._offset = 0.0
         self._process: subprocess.Popen[bytes] | None = None
-        self._mark, self._found = b"", b""
+        self._mark, self._found = b"", bytearray()
 
     @property
     def fds(self) -> list[int]:
@@ -60,7 +60,7 @@ class ScontrolSession:
                 os.set_blocking(_pipes(self._process)[1], False)
             # printed alone on a line only after the answer; nobody can know it before
             mark = secrets.token_hex(_MARK_BYTES).translate(_LETTERS)
-            self._mark, self._found = mark.encode(), b""
+            self._mark, self._found = mark.encode(), bytearray()
             line = f"{query}\nshow hostnames {mark}\n".encode()
             os.write(_pipes(self._process)[0], line)
 
