@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -45,7 +46,7 @@ class FakeSlurm:
     closed: int = 0
     asked_jobs: list[int] = field(default_factory=list)
     query: str = ""
-    fds: tuple[int, ...] = ()
+    fds: tuple[int, ...] = field(default_factory=os.pipe)  # nothing is ever written into it
 
     def session(self) -> FakeSlurm:
         return self
@@ -119,7 +120,11 @@ def bench(run_dir: Path) -> Iterator[Bench]:
     more = f'[slurm]\nresume_timeout = 1\nprolog = "{run_dir}/prolog"\n'
     settings = Installation(run_dir / "site", "amqp://me:secret@127.0.0.1:1/v", more=more).settings
     with Scripts(run_dir / "prolog") as scripts:
-        yield Bench(scripts, settings)
+        bench = Bench(scripts, settings)
+        pipe = bench.slurm.fds
+        yield bench
+        for fd in pipe:
+            os.close(fd)
 
 
 def test_a_job_goes_on_when_its_node_is_ready_and_the_metrics_say_so(bench: Bench) -> None:
@@ -155,6 +160,20 @@ def test_a_job_whose_node_never_boots_goes_on_at_the_ceiling(
     with bench.watcher() as watcher:
         script = bench.scripts.start(SLURM_JOB_NODELIST="node1")
         bench.turn_until_released(watcher, Release.CEILING)
+        assert script.wait(10) == 0
+
+
+def test_a_scontrol_that_ends_costs_no_job_its_wait(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another one is asked at the next reading; none is taken for a slurmctld that does not answer."""
+    monkeypatch.setattr(prolog, "_AWAY", 3600.0)
+    bench.slurm.nodes, bench.slurm.fds = None, ()
+    with bench.watcher() as watcher:
+        script = bench.scripts.start(SLURM_JOB_NODELIST="node1")
+        turn_until(watcher, lambda: bench.slurm.asked > 1, "the next query")
+        bench.slurm.nodes = READY
+        bench.turn_until_released(watcher, Release.READY)
         assert script.wait(10) == 0
 
 
@@ -273,3 +292,32 @@ def test_a_folder_that_cannot_be_used_is_said_in_the_status_until_it_can(
         assert run.status.startswith(PROBLEM)
         door.rmdir()
         until(lambda: run.status == run.state, 10, "the status without it")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", ["folder", "door", "alive"])
+def test_jobs_wait_again_after_the_folder_was_removed_or_replaced(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """Nobody comes through FIFOs that are no longer there; those who wait go on."""
+    monkeypatch.setattr(prolog, "_PAUSE", 0.1)
+    no_store = cast("sa.Engine", None)
+    run = Runtime(bench.settings, "slurm", "slurm@test:1", no_store, registry=bench.registry)
+    folder = bench.scripts.folder
+
+    with prolog.prolog_watcher(run, cast("Slurm", bench.slurm)):
+        until((folder / "alive").exists, 10, "the watcher")
+        before = bench.scripts.start(SLURM_JOB_NODELIST="node1")
+        until(lambda: bench.value("waiting") == 1, 20, "it to wait")
+        if what == "folder":
+            folder.rename(folder.with_name("old"))
+        else:
+            (folder / what).unlink()
+        assert before.wait(20) == 0
+
+        def waited() -> bool:
+            bench.slurm.nodes = READY
+            assert bench.scripts.start(SLURM_JOB_NODELIST="node1").wait(10) == 0
+            return bench.released(Release.READY)
+
+        until(waited, 20, "a job to wait for its node")

@@ -175,7 +175,7 @@ class PrologWatcher:
     def _listen(self, asked_at: float) -> None:
         """Take the answer in, if it is there."""
         text, now = self._session.answer(), time.monotonic()
-        if text is None and now - asked_at < _AWAY:
+        if text is None and self._session.fds and now - asked_at < _AWAY:
             return
         self._asked_at = None
         if text is None:
@@ -270,6 +270,7 @@ def _watch(run: Runtime, slurm: Slurm, metrics: PrologMetrics) -> None:
                     tell(None)
                     while not run.stop.is_set():
                         watcher.turn(_TURN)
+                        fifos.require_place()
         except (ConfigError, SlurmAwayError, OSError) as error:
             log.warning("prolog_not_watched", error=str(error))
             tell(f"jobs wait for Slurm's timer: {error}")

@@ -75,6 +75,14 @@ class PrologFifos:
         for fd in (*self._fds, self._alive, self._door):
             os.close(fd)
 
+    def require_place(self) -> None:
+        """Check that scripts still find these FIFOs; raises ConfigError if not, as when /run was cleaned."""
+        for name, fd in (("door", self._door), ("alive", self._alive)):
+            with suppress(OSError):
+                if os.path.samestat((self._folder / name).lstat(), os.fstat(fd)):
+                    continue
+            raise ConfigError(f"slurm.prolog: {self._folder / name} was removed or replaced")
+
     def wait(self, timeout: float | None, others: Iterable[int] = ()) -> None:
         """Wait until a script comes, one of the others is readable, or for `timeout` seconds."""
         poll = select.poll()
