@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from tests.testbed.broker import Broker
     from tests.testbed.processes import Child
 
-NODES = 180
+NODES = 200
 SLOTS = 10
 # Seconds that a script may hold up a job that is no longer to wait.
 HELD = 2.0
@@ -79,7 +79,15 @@ class Site:
 
     def configuring(self) -> int:
         """How many jobs wait for their nodes."""
-        return self.slurm.run("squeue", "--noheader", "--array").count(" CF ")
+        return self._jobs("CONFIGURING")
+
+    def pending(self) -> int:
+        """How many jobs wait for their turn."""
+        return self._jobs("PENDING")
+
+    def _jobs(self, states: str) -> int:
+        options = ["--noheader", "--array", "--format=%A", f"--states={states}"]
+        return len(self.slurm.run("squeue", *options).split())
 
     def registered(self, node: str) -> bool:
         return "POWERING_UP" not in self.slurm.node_state(node)
@@ -238,11 +246,12 @@ def test_a_job_whose_node_does_not_become_ready_is_not_held(
             site.slurm.scontrol("update", f"NodeName={failing}", change, "Reason=broken")
         assert len(site.releases()) == jobs
         assert set(site.releases().values()) <= {"node_failed", "left"}
+        until(lambda: site.configuring() + site.pending() == jobs, 20, "all jobs to be kept")
         site.end(job)
 
 
 @pytest.mark.parametrize("jobs", [1, 10])
-@pytest.mark.parametrize("command", ["scancel", "requeue"])
+@pytest.mark.parametrize("command", ["scancel", "requeue", "requeuehold"])
 def test_a_job_that_leaves_its_nodes_is_not_held(site: Site, command: str, jobs: int) -> None:
     with site.worker():
         job, _names = site.submit_array(jobs)
@@ -251,8 +260,10 @@ def test_a_job_that_leaves_its_nodes_is_not_held(site: Site, command: str, jobs:
             if command == "scancel":
                 site.slurm.run("scancel", str(job))
             else:
-                site.slurm.scontrol("requeuehold", str(job))
+                site.slurm.scontrol(command, str(job))
         until(lambda: len(site.releases()) == jobs, 20, "the watcher to know")
+        kept = 0 if command == "scancel" else jobs
+        until(lambda: site.pending() == kept, 20, "the jobs to wait for their next turn")
         assert set(site.releases().values()) == {"left"}
         site.end(job)
 
@@ -328,7 +339,10 @@ def test_slurmctld_ends_and_comes_back_while_jobs_wait(site: Site, how: str) -> 
         until_none(site.scripts, 10, "the scripts")
 
 
-def test_a_job_whose_node_never_registers_is_requeued_as_without_the_prolog(site: Site) -> None:
+@pytest.mark.parametrize("jobs", [1, 10])
+def test_a_job_whose_node_never_registers_is_requeued_as_without_the_prolog(
+    site: Site, jobs: int
+) -> None:
     """Slurm's ResumeTimeout ends the boot; the script does not keep the job from its next turn."""
     conf = site.slurm.conf.read_text()
     with site.worker():
@@ -337,11 +351,14 @@ def test_a_job_whose_node_never_registers_is_requeued_as_without_the_prolog(site
         )
         try:
             site.slurm.scontrol("reconfigure")
-            job, names = site.submit()
-            site.waits(1)
-            until(lambda: site.releases().get(job) == "node_failed", 60, "the job to go on")
-            until(lambda: site.slurm.job_state(job) == "PENDING", 10, "the job to be requeued")
-            assert site.slurm.node_state(names[0]) & {"DOWN", "POWERED_DOWN", "POWERING_DOWN"}
+            job, names = site.submit_array(jobs)
+            site.waits(jobs)
+            until(lambda: len(site.releases()) == jobs, 60, "the jobs to go on")
+            assert set(site.releases().values()) == {"node_failed"}
+            until(lambda: site.pending() == jobs, 10, "the jobs to be requeued")
+            states = site.slurm.node_states()
+            given_up = {"DOWN", "POWERED_DOWN", "POWERING_DOWN"}
+            assert all(states[name] & given_up for name in names)
         finally:
             site.slurm.conf.write_text(conf)
             site.slurm.scontrol("reconfigure")
