@@ -12,6 +12,7 @@ from unittest.mock import Mock
 import pytest
 from prometheus_client import CollectorRegistry
 
+from producers.hosts import expand
 from tests.testbed.installation import Installation
 from tests.testbed.prolog_scripts import Scripts
 from tests.testbed.waiting import until
@@ -104,6 +105,11 @@ class Bench:
     def turn_until_released(self, watcher: prolog.PrologWatcher, why: Release) -> None:
         turn_until(watcher, lambda: self.released(why), f"the release: {why}")
 
+    def turn_until_read(self, watcher: prolog.PrologWatcher) -> None:
+        """Let the watcher see what Slurm shows now."""
+        seen = self.slurm.asked + 3
+        turn_until(watcher, lambda: self.slurm.asked >= seen, "the next reading's end")
+
 
 def turn_until(watcher: prolog.PrologWatcher, condition: Callable[[], object], what: str) -> None:
     """Let the watcher work until a condition holds."""
@@ -194,6 +200,36 @@ def test_a_job_that_has_left_a_shared_node_goes_on_at_the_next_reading(bench: Be
         assert stays.poll() is None
         bench.slurm.nodes = READY
         bench.turn_until_released(watcher, Release.READY)
+
+
+@pytest.mark.parametrize(
+    ("hostlist", "count"),
+    [
+        ("node[1-1000]", 1000),
+        ("node[1-2],gpu-a[01-02,7],login", 6),
+        ("rack[1-2]-node[001-003]", 6),
+        ("n1,n2,n1", 2),
+    ],
+)
+def test_a_job_waits_for_each_node_of_its_hostlist(bench: Bench, hostlist: str, count: int) -> None:
+    names = expand(hostlist)
+    assert len(names) == count
+    booting, ready = (
+        "".join(line.replace("node1", name) for name in names) for line in (BOOTING, READY)
+    )
+    bench.slurm.nodes = booting
+    with bench.watcher() as watcher:
+        script = bench.scripts.start(SLURM_JOB_NODELIST=hostlist)
+        turn_until(watcher, lambda: bench.value("waiting") == 1, "it to wait")
+        for last in (0, count - 1):
+            lines = ready.splitlines(keepends=True)
+            lines[last] = booting.splitlines(keepends=True)[last]
+            bench.slurm.nodes = "".join(lines)
+            bench.turn_until_read(watcher)
+            assert bench.value("waiting") == 1
+        bench.slurm.nodes = ready
+        bench.turn_until_released(watcher, Release.READY)
+        assert script.wait(10) == 0
 
 
 @pytest.mark.parametrize("shown", ["PENDING", None], ids=["requeued", "forgotten"])
