@@ -6,6 +6,7 @@ import os
 import resource
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, cast
 from unittest.mock import Mock
 
@@ -98,6 +99,9 @@ class Bench:
 
     def value(self, name: str, **labels: str) -> float:
         return self.registry.get_sample_value(f"lamplighter_prolog_{name}", labels) or 0
+
+    def waits(self, count: int) -> bool:
+        return self.value("waiting") == count
 
     def released(self, why: Release) -> bool:
         return self.value("released_total", reason=str(why)) == 1
@@ -280,6 +284,24 @@ def test_a_script_gets_its_next_line_well_before_its_limit(
             watcher.turn(prolog._TURN)
         assert script.poll() is None
         assert max(call.args[0] for call in wait.call_args_list) <= prolog._LIMIT / 3
+
+
+def test_a_script_that_comes_costs_no_line_for_each_that_waits(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many come at once when slurmctld starts again; all get a line only when their limit grows."""
+    monkeypatch.setattr(prolog, "_LIMIT", 90)
+    with bench.watcher() as watcher:
+        keep = Mock(wraps=watcher._fifos.keep)
+        monkeypatch.setattr(watcher._fifos, "keep", keep)
+
+        for number in range(1, 6):
+            if number == 5:
+                assert keep.call_count == 4
+                monkeypatch.setattr(prolog, "_LIMIT", 93)
+            bench.scripts.start(SLURM_JOB_NODELIST="node1")
+            turn_until(watcher, partial(bench.waits, number), "it to wait")
+        assert keep.call_count == 4 + 5
 
 
 def test_no_more_jobs_wait_than_half_of_the_files_that_may_be_open(

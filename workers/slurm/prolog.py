@@ -79,6 +79,7 @@ class PrologWatcher:
         self._look_at: dict[int, float] = {}
         self._read_at = self._known_at = self._took = 0.0
         self._kept_at = self._closed_until = 0.0
+        self._said = 0  # the limit in the last line to all
         self._log = structlog.get_logger()
 
     def close(self) -> None:
@@ -136,7 +137,10 @@ class PrologWatcher:
             self._waiting[arrival.fd] = PrologJob(arrival.job_id, nodes, now + self._ceiling)
             self._since[arrival.fd] = now
             self._look_at[arrival.fd] = now + _JOB_PACE
-            self._kept_at = 0.0
+            if self._limit() > self._said:
+                self._kept_at = 0.0
+            else:
+                self._fifos.keep(arrival.fd, self._said)
             return True
         if nodes:
             self._metrics.released(Release.FULL)
@@ -228,7 +232,7 @@ class PrologWatcher:
         """Write the next line into each script's FIFO, in time before its limit."""
         now, limit = time.monotonic(), self._limit()
         if now - self._kept_at >= limit / 3:
-            self._kept_at = now
+            self._kept_at, self._said = now, limit
             for fd in self._waiting:
                 self._fifos.keep(fd, limit)
 
