@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import time
 from contextlib import ExitStack, suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 import psutil
@@ -17,7 +19,7 @@ from tests.testbed.broker_choice import choose
 from tests.testbed.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from pathlib import Path
 
     from tests.testbed.broker import Broker
@@ -27,8 +29,19 @@ JOBS = 500
 # The default of 22.05, that of 23.11, and that of a slurmctld with GLIBC_TUNABLES.
 SLOTS = [10, 40, JOBS]
 SECONDS = 30.0  # of each measurement of CPU
-# Percent of one core; MB for each script; seconds until no script is left: as long as a script waits for a line, and 2 s more.
-CPU, EACH, GONE = 1.0, 1.0, 4.0
+# What lets jobs leave their nodes.
+LEAVE = {
+    "drain": "scontrol update State=DRAIN Reason=broken NodeName={nodes}",
+    "down": "scontrol update State=DOWN Reason=broken NodeName={nodes}",
+    "power_down_force": "scontrol update State=POWER_DOWN_FORCE NodeName={nodes}",
+    "requeue": "scontrol requeue {jobs}",
+    "scancel": "scancel --nodelist={nodes}",
+}
+# Percent of one core; MB for each script; seconds until no script is left: as long as a script waits for a line, and 2 s more;
+# seconds until those of jobs are gone that have left their nodes.
+CPU, EACH, GONE, HELD = 1.0, 1.0, 4.0, 2.0
+# What the slurm worker writes a second into all scripts; each gets three lines within its limit.
+LINES = 60
 
 
 class Waiting:
@@ -50,11 +63,24 @@ class Waiting:
         self.worker = self.bench.worker
         self._folder = folder / "waiting"
         self._jobs, self._slots, self._seconds = jobs, slots, seconds
-        self.slurm.run(
-            "sbatch", f"--array=1-{jobs}", "--exclusive", "-N1", text="#!/bin/sh\ntrue\n"
-        )
-        until(lambda: self.configuring() == jobs, 180, "all jobs to have nodes", interval=1)
+        self.submit()
+
+    def submit(self) -> None:
+        """Submit the jobs instead of those that are there; wait until they have nodes, and scripts wait."""
+        if self.all_jobs():
+            self.slurm.run("scancel", "--partition=cloud")
+            until(lambda: not self.all_jobs(), 60, "all jobs to end", interval=1)
+            # a node that no job waits for any more gets none before it is powered down
+            nodes = f"NodeName=node[1-{self._jobs}]"
+            self.slurm.scontrol("update", nodes, "State=POWER_DOWN_FORCE")
+            until(self._powered_down, 180, "all nodes to be powered down", interval=1)
+        array = f"--array=1-{self._jobs}"
+        self.slurm.run("sbatch", array, "--exclusive", "-N1", text="#!/bin/sh\ntrue\n")
+        until(lambda: self.configuring() == self._jobs, 180, "all jobs to have nodes", interval=1)
         self.settle()
+
+    def _powered_down(self) -> bool:
+        return all("POWERED_DOWN" in state for state in self.slurm.node_states().values())
 
     def cpu(self) -> dict[str, float]:
         """Percent of one core of the worker with its scontrol, and of slurmctld, for some seconds."""
@@ -72,6 +98,19 @@ class Waiting:
         """How many jobs wait for their nodes."""
         return self.slurm.run("squeue", "--noheader", "--array").count(" CF ")
 
+    def all_jobs(self) -> set[str]:
+        """The IDs of all jobs."""
+        return set(self.slurm.run("squeue", "--noheader", "--array", "--format=%A").split())
+
+    def has_jobs(self, ids: set[str]) -> bool:
+        """Whether these are all jobs."""
+        return self.all_jobs() == ids
+
+    def nodes_of_jobs(self) -> dict[str, str]:
+        """The node of each job that waits for one, by the job's ID."""
+        shown = self.slurm.run("squeue", "--noheader", "--array", "--states=CF", "--format=%A %N")
+        return dict(line.split() for line in shown.splitlines())
+
     def scripts(self) -> list[psutil.Process]:
         """The scripts that wait."""
         found = psutil.process_iter(["cmdline"])
@@ -82,9 +121,9 @@ class Waiting:
         wanted = min(self._slots or 0, self._jobs)
         until(lambda: len(self.scripts()) == wanted, 120, f"{wanted} scripts", interval=0.5)
 
-    def seconds_until_gone(self, act: Callable[[], object]) -> float:
-        """Seconds after `act` until no script of before is left."""
-        before = {script.pid for script in self.scripts()}
+    def seconds_until_gone(self, act: Callable[[], object], jobs: Collection[str] = ()) -> float:
+        """Seconds after `act` until no script of before is left; only of these jobs, if there are any."""
+        before = {script.pid for script in self.scripts() if not jobs or _job_of(script) in jobs}
         began = time.monotonic()
         act()
         until(lambda: not before & {one.pid for one in self.scripts()}, 120, "no script to be left")
@@ -93,6 +132,13 @@ class Waiting:
     def memory(self, others: list[psutil.Process]) -> float:
         """MB of memory of their own that scripts and these other processes have."""
         return sum(one.memory_full_info().uss for one in [*self.scripts(), *others]) / 1e6
+
+
+def _job_of(script: psutil.Process) -> str:
+    """The ID of the job for which a script waits; empty if it has ended."""
+    with suppress(psutil.Error):
+        return str(script.environ()["SLURM_JOB_ID"])
+    return ""
 
 
 def _cpu(pid: int) -> float:
@@ -132,10 +178,35 @@ def _failures(waiting: Waiting, jobs: int, slots: int) -> list[Figure]:
     reconfigure()
     waiting.settle()
     until(lambda: waiting.configuring() == jobs, 60, "all jobs to wait on", interval=1)
+    if slots >= jobs:
+        hung = waiting.seconds_until_gone(lambda: worker.send(signal.SIGSTOP))
+        figures.append(Figure(f"{name}worker hung", hung, max(GONE, 3 * jobs / LINES + 2), "s"))
+        worker.send(signal.SIGCONT)
+        waiting.submit()  # no script runs a second time
+        figures += _leave(waiting, name)
+    rest = waiting.nodes_of_jobs().items()
     figures.append(
         Figure(f"{name}worker killed", waiting.seconds_until_gone(worker.kill), GONE, "s")
     )
-    until(lambda: waiting.configuring() == jobs, 60, "all jobs to wait on", interval=1)
+    until(lambda: rest <= waiting.nodes_of_jobs().items(), 60, "the others to wait on", interval=1)
+    return figures
+
+
+def _leave(waiting: Waiting, name: str) -> list[Figure]:
+    """Parts of the waiting jobs leave their nodes: the others wait on, and no job is lost."""
+    nodes, figures = waiting.nodes_of_jobs(), []
+    names, kept = list(nodes), set(nodes)
+    part = len(names) // (len(LEAVE) + 1)
+    for how, command in LEAVE.items():
+        some, names = names[:part], names[part:]
+        others = {one.pid for one in waiting.scripts() if _job_of(one) in names}
+        where, which = ",".join(nodes[one] for one in some), ",".join(some)
+        words = command.format(nodes=where, jobs=which)
+        seconds = waiting.seconds_until_gone(partial(waiting.slurm.run, *words.split()), some)
+        figures.append(Figure(f"{name}{how} of {part} of them", seconds, HELD, "s"))
+        kept -= set(some) if how == "scancel" else set()
+        until(partial(waiting.has_jobs, kept), 60, f"{len(kept)} jobs to be kept", interval=1)
+        assert others <= {one.pid for one in waiting.scripts()}, "the others wait on"
     return figures
 
 
