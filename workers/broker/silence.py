@@ -7,28 +7,30 @@ from pika.exceptions import AMQPHeartbeatTimeout
 
 from producers.amqp import HEARTBEAT_SECONDS
 
-_LOOK_SECONDS = 0.5
-
 
 def leave_if_silent(connection: Any) -> None:  # noqa: ANN401 - pika has no types
     """End the connection when the broker has missed two heartbeats; pika waits up to four times as long.
 
-    The loop itself may be held up for some time: it reads what came meanwhile before it looks.
+    The loop itself may be held up for some time: it reads what came meanwhile before it looks. It looks
+    only when a silence could be over, because an idle worker should not wake.
     """
-    received, heard_at = connection.bytes_received, time.monotonic()
+    heard_at, receive = time.monotonic(), connection._on_data_available  # noqa: SLF001
+
+    def hear(data: bytes) -> None:
+        nonlocal heard_at
+        heard_at = time.monotonic()
+        receive(data)
 
     def look() -> None:
-        nonlocal received, heard_at
         if connection.is_closed:
             return
-        now = time.monotonic()
-        if connection.bytes_received != received:
-            received, heard_at = connection.bytes_received, now
-        if now - heard_at > HEARTBEAT_SECONDS:
+        silent = time.monotonic() - heard_at
+        if silent >= HEARTBEAT_SECONDS:
             # as pika ends a connection without heartbeats: a silent peer does not answer a close
-            error = AMQPHeartbeatTimeout(f"the broker is silent for {now - heard_at:.0f} s")
+            error = AMQPHeartbeatTimeout(f"the broker is silent for {silent:.0f} s")
             connection._terminate_stream(error)  # noqa: SLF001
             return
-        connection.ioloop.call_later(_LOOK_SECONDS, look)
+        connection.ioloop.call_later(HEARTBEAT_SECONDS - silent, look)
 
+    connection._on_data_available = hear  # noqa: SLF001
     look()
