@@ -15,6 +15,7 @@ from schemas.server import NetworkAddress, Server
 from schemas.snapshot import Power, SlurmNode, Snapshot
 from tests.testbed.installation import CLUSTER, Installation
 from tests.testbed.messages import CORRELATION, command
+from tests.testbed.statements import counted
 from workers.config.tables import ResyncSettings
 from workers.resync import drift_memory
 from workers.resync.drift import Drift, RepairStep, ServerState
@@ -148,6 +149,33 @@ def test_a_snapshot_from_before_the_stores_clock_was_set_back_is_not_fresh(
         new = replace(old, generation=old.generation + 1)
         assert snapshots.keep_snapshot(connection, new)
     assert is_fresh()
+
+
+def test_until_a_snapshot_comes_its_listings_are_not_read_again(
+    store: sa.Engine, scene: Scene
+) -> None:
+    """Power workers look each second; after the store was away they read all again."""
+    reader = SnapshotReader(store, CLUSTER, enabled=True, stale_after=60.0)
+    snapshot = scene.snapshot()
+
+    def seen() -> tuple[list[str], bool]:
+        with counted(store) as statements:
+            generation, late = reader.wanted(["main"])
+        assert generation == snapshot.generation
+        return late, any("listings" in one for one in statements)
+
+    with store.begin() as connection:
+        assert snapshots.keep_snapshot(connection, snapshot)
+    assert seen() == (["main"], True)
+    reader.keep("main", snapshot.generation, time.time_ns(), ())
+    assert seen() == ([], True)
+    assert seen() == ([], False)
+    reader.doubt()
+    assert seen() == ([], True)
+    snapshot = replace(snapshot, generation=snapshot.generation + 1)
+    with store.begin() as connection:
+        assert snapshots.keep_snapshot(connection, snapshot)
+    assert seen() == (["main"], True)
 
 
 def test_only_a_newer_snapshot_is_stored_with_its_age_by_the_stores_clock(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import sqlalchemy as sa
+from msgspec import structs
 
 from producers.snapshot import messages
 from schemas.commands import PowerCommand, parse_command
@@ -19,6 +20,7 @@ from schemas.snapshot import SlurmNode, Snapshot
 from tests.testbed.deliveries import RecordingLink, delivery
 from tests.testbed.installation import CLUSTER, ONE_GROUP, Installation
 from tests.testbed.messages import CORRELATION
+from tests.testbed.statements import counted
 from tests.testbed.waiting import until
 from workers.broker import topology
 from workers.process.runtime import Runtime
@@ -133,6 +135,24 @@ def test_orphan_is_powered_off_once_all_parts_and_the_listing_are_present(bench:
     assert (requested.node, requested.generation) == ("node1", snapshot.generation)
     assert len(bench.link.acked) == 2
     assert "1 drifted" in bench.run.state
+
+
+def test_the_age_of_snapshots_is_looked_at_seldom_where_they_may_be_old(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = bench.run.settings
+    bench.run.settings = structs.replace(
+        settings, resync=structs.replace(settings.resync, stale_after=300.0)
+    )
+    resync, now = ResyncWorker(bench.run, bench.link.link, bench.deliveries), time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    looks = []
+    for _ in range(3):
+        with counted(bench.run.store) as statements:
+            resync.turn()
+        looks.append(bool(statements))
+        now += 5.5
+    assert looks == [True, False, True]
 
 
 def test_snapshot_is_not_compared_with_an_older_listing(bench: Bench) -> None:

@@ -59,6 +59,7 @@ class ResyncWorker:
         self._compare_at = 0.0
         self._started = time.monotonic()
         self._next_age_check = 0.0
+        self._age_checks = max(_CHECK_AGE, run.settings.stale_after / 30)
         self._notified_stale: int | None = None
         self._doubted: tuple[str, ...] = ()
         self._state = "no snapshot has been received: nothing is repaired"
@@ -77,7 +78,7 @@ class ResyncWorker:
                 pending, self._pending = self._pending, None
                 self._compare(pending)
             if time.monotonic() >= self._next_age_check:
-                self._next_age_check = time.monotonic() + _CHECK_AGE
+                self._next_age_check = time.monotonic() + self._age_checks
                 self._check_age()
         except STORE_ERRORS as error:
             self._run.lose_store(error)

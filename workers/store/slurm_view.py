@@ -91,13 +91,14 @@ class SnapshotReader:
         self._stale_after = stale_after
         self._trusted_from: int | None = None
         self._generation = 0
+        self._late: list[str] = []  # the clouds not listed for it yet
         self._delays: deque[float] = deque(maxlen=_COMPARED)
         self._newest = SlurmView(0, {}, confirmed=False, fresh=False, recent=False)
         self.silent = False
 
     def doubt(self) -> None:
         """Note that the store was away: it may have come back in an old state."""
-        self._trusted_from = None
+        self._trusted_from, self._generation = None, 0
 
     def view(self) -> SlurmView | None:
         """What the newest snapshot says; None where snapshots do not count."""
@@ -140,10 +141,11 @@ class SnapshotReader:
             self.silent = newest.generation <= trusted_from if newest else self._enabled is True
             if newest is None:
                 return 0, []
+            if newest.generation != self._generation or self._late:
+                listed = snapshots.listed_generations(connection, self._cluster)
+                self._late = [c for c in clouds if listed.get(c, 0) < newest.generation]
             self._generation = newest.generation
-            listed = snapshots.listed_generations(connection, self._cluster)
-        late = [cloud for cloud in clouds if listed.get(cloud, 0) < newest.generation]
-        return newest.generation, late
+        return newest.generation, self._late
 
     def keep(self, cloud: str, generation: int, asked_at: int, servers: Sequence[Server]) -> None:
         """Keep a cloud's listing for a snapshot; `asked_at` in ns since the epoch."""
