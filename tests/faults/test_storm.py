@@ -1,4 +1,4 @@
-"""A short storm with a fixed seed over real Slurm and RabbitMQ and a simulated cloud; `make storm` is the long one."""
+"""Five minutes of storm with a fixed seed over real Slurm and RabbitMQ and a simulated cloud."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from tests.testbed.processes import MINIMAL_ENVIRONMENT
 if TYPE_CHECKING:
     from pathlib import Path
 
-SEED, MINUTES, NODES = 7, 0.75, 24
+SEED, MINUTES, NODES = 7, 5, 16
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_no_promise_is_broken_in_a_storm(run_dir: Path) -> None:
     """P1 to P4, P9 and P12 at once, in the command's own words, which say what was checked."""
     words = ("--minutes", str(MINUTES), "--seed", str(SEED), "--nodes", str(NODES))
@@ -39,4 +39,4 @@ def test_no_promise_is_broken_in_a_storm(run_dir: Path) -> None:
     assert checked["nodes of hook calls with a record"] > NODES
     assert checked["runs of tasks of jobs"] > NODES
     [faults] = re.findall(r"(\d+) faults,", done.stdout.splitlines()[-1])
-    assert int(faults) >= 10
+    assert int(faults) >= 10 * MINUTES
