@@ -53,8 +53,7 @@ def measure(nodes: int, folder: Path) -> list[Figure]:
             trouble = ClusterTrouble(cluster, system, vhost)
             figures = []
             for name, fault in faults(trouble).items():
-                for node in cluster.nodes:
-                    node.settle()
+                cluster.settle()
                 cost = trouble.survive(fault, served=name != "quorum lost")
                 cluster.mend()
                 system.settle(120)

@@ -52,8 +52,7 @@ def trouble(cluster: BrokerCluster, folder: Path) -> Iterator[ClusterTrouble]:
     vhost = cluster.nodes[0].create_vhost()
     plan = SystemPlan(nodes=10)
     with WholeSystem(folder, cluster.urls(vhost), plan, start=(*WORKERS, "relay")) as system:
-        for node in cluster.nodes:
-            node.settle()
+        cluster.settle()
         try:
             yield ClusterTrouble(cluster, system, vhost)
         finally:
@@ -122,8 +121,7 @@ def letters(cluster: BrokerCluster, run_dir: Path) -> Iterator[tuple[Installatio
     site = Installation(run_dir / "site", *cluster.urls(vhost)[1:])
     site.prepare()
     site.publish([dead_letter(command(f"node{n}")) for n in range(LETTERS)])
-    for node in cluster.nodes:
-        node.settle()
+    cluster.settle()
     try:
         yield site, vhost
     finally:
@@ -202,8 +200,7 @@ def test_minority_that_goes_on_has_no_quorum_and_says_so(run_dir: Path) -> None:
         site = Installation(run_dir / "site", *cluster.urls(vhost))
         site.prepare()
         site.publish([dead_letter(command("node1"), cause="quota")])
-        for node in cluster.nodes:
-            node.settle()
+        cluster.settle()
         for node in cluster.nodes[:2]:
             node.kill()
         for words in (

@@ -262,9 +262,10 @@ class PrivateBroker(Broker):
         cut = "erlang:set_cookie(P, cut), erlang:disconnect_node(P)"
         self.ctl("eval", f"[begin {cut} end || P <- [{peers}]].")
 
-    def accept(self, other: PrivateBroker) -> None:
-        """Let another node of the cluster connect again."""
-        self.ctl("eval", f"erlang:set_cookie('{other.node.name}', erlang:get_cookie()).")
+    def accept(self, *others: PrivateBroker) -> None:
+        """Let these nodes of the cluster connect again."""
+        peers = ", ".join(f"'{other.node.name}'" for other in others)
+        self.ctl("eval", f"[erlang:set_cookie(P, erlang:get_cookie()) || P <- [{peers}]].")
 
     def settle(self) -> None:
         """Make the server save its list of quorum queues.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from itertools import permutations
 from typing import TYPE_CHECKING, Self
 
 import requests
@@ -100,6 +99,11 @@ class BrokerCluster:
                     node.kill()
         self.start()
 
+    def settle(self) -> None:
+        """Make all nodes save their lists of quorum queues, as `PrivateBroker.settle`."""
+        each = "N <- [node() | nodes()], Table <- rpc:call(N, dets, all, [])"
+        self.nodes[0].ctl("eval", f"[ok = rpc:call(N, dets, sync, [Table]) || {each}].")
+
     def cut_off(self, node: PrivateBroker) -> None:
         """Cut the connections between a node and the others; `heal` undoes it."""
         self._is_cut = True
@@ -107,6 +111,6 @@ class BrokerCluster:
 
     def heal(self) -> None:
         """Let all nodes connect to each other again."""
-        for one, other in permutations(self.nodes, 2):
-            one.accept(other)
+        for node in self.nodes:
+            node.accept(*(other for other in self.nodes if other is not node))
         self._is_cut = False
