@@ -139,6 +139,24 @@ def test_a_timeout_of_the_server_is_named_with_its_remedy(
     assert "timeout: raise that timeout for this role (ALTER ROLE ... SET)" in said
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("statement_timeout", "100ms"), ("default_transaction_read_only", "on")]
+)
+def test_a_remedy_counts_without_a_restart(
+    postgresql: PostgreSQL, name: LiteralString, value: LiteralString
+) -> None:
+    url = postgresql.create_database()
+    with setting(url, name, value) as administrator:
+        store = connect(url)
+        with pytest.raises(sa.exc.DBAPIError), store.begin() as connection:
+            connection.execute(sa.text("CREATE TABLE found AS SELECT 1 FROM pg_sleep(60)"))
+        database = Identifier(administrator.info.dbname)
+        administrator.execute(SQL("ALTER DATABASE {} RESET ALL").format(database))
+        with store.begin() as connection:
+            assert connection.scalar(sa.text(f"SHOW {name}")) in {"0", "off"}
+        store.dispose()
+
+
 def run_into(name: str, store: sa.Engine, administrator: psycopg.Connection[TupleRow]) -> None:
     """Take so long that this setting counts."""
     with store.begin() as connection:

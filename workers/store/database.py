@@ -19,8 +19,11 @@ FIELDS = {"state": "store.url", "audit": "store.audit_url"}
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _BUSY_SECONDS = 30
 _IDLE_TRANSACTION_SECONDS = 10
-# PostgreSQL's class insufficient_privilege (Appendix A of its manual).
+# PostgreSQL's insufficient_privilege (Appendix A of its manual).
 NOT_ALLOWED = "42501"
+# A session that may only read, or whose time for statements or locks is too short: an administrator's
+# remedy counts for sessions that begin later.
+_OLD_SETTINGS = {"25006", "57014", "55P03"}
 _READ_ONLY = "lamplighter_read_only"
 
 # The errors that mean "the store is unavailable": errors of the database, and no free connection.
@@ -151,7 +154,7 @@ def connect(url: str) -> sa.Engine:
     if not url.startswith("sqlite"):
         engine = postgresql_engine(url, pool_pre_ping=True)
         sa.event.listen(engine, "connect", _prepare_postgresql)
-        sa.event.listen(engine, "handle_error", _name_role)
+        sa.event.listen(engine, "handle_error", _note_error)
         return engine
     engine = sa.create_engine(url, connect_args={"timeout": _BUSY_SECONDS})
     sa.event.listen(engine, "connect", _prepare_sqlite)
@@ -181,7 +184,9 @@ def store_problem(error: BaseException) -> str:
     return words
 
 
-def _name_role(context: sa.engine.ExceptionContext) -> None:
+def _note_error(context: sa.engine.ExceptionContext) -> None:
+    if getattr(context.original_exception, "sqlstate", None) in _OLD_SETTINGS:
+        context.is_disconnect = True
     error = context.sqlalchemy_exception
     if error is not None and context.engine is not None:
         error.add_detail(context.engine.url.username or "of this process")
