@@ -48,7 +48,7 @@ def verify(session: Session, /, *, files: Keys, keys: Keys, as_json: bool) -> No
     --heads files kept elsewhere.
     """
     trusted = trusted_keys(session, keys)
-    with session.reading("audit") as connection:
+    with session.reading("audit", unchanged=True) as connection:
         chain = chain_of(connection, trusted)
         found = follow(connection, chain, 0, hidden=as_json)
         dropped, wrong = dropping(connection, trusted)

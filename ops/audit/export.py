@@ -49,7 +49,7 @@ def export(session: Session, /, *, file: Path, format_: str, **options: Any) -> 
     is for spreadsheets; cells that look like formulas are quoted. FILE must not exist.
     """
     as_csv, count = format_ == "csv", 0
-    with session.reading("audit") as connection, output(file) as out:
+    with session.reading("audit", unchanged=True) as connection, output(file) as out:
         write_row = csv.writer(out, lineterminator="\r\n").writerow  # RFC 4180
         if as_csv:
             write_row(_COLUMNS)

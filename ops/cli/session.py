@@ -22,7 +22,7 @@ from workers.broker.blocking import blocking_channel
 from workers.config.settings import Settings, load
 from workers.config.tables import LogSettings
 from workers.process.logs import configure_logs
-from workers.store.database import FIELDS, open_store, sqlite_file
+from workers.store.database import FIELDS, one_snapshot, open_store, sqlite_file
 from workers.store.postgresql import postgresql_engine
 
 if TYPE_CHECKING:
@@ -128,8 +128,10 @@ class Session:
             yield connection
 
     @contextmanager
-    def reading(self, kind: StoreKind) -> Iterator[sa.Connection]:
+    def reading(self, kind: StoreKind, *, unchanged: bool = False) -> Iterator[sa.Connection]:
         """A read-only connection, which blocks no worker.
+
+        `unchanged`: it reads the store as it is now, whatever is added or dropped meanwhile.
 
         Raises:
             StoreMissingError: no worker has created it yet.
@@ -138,6 +140,8 @@ class Session:
         engine = _reader(self.url(kind), FIELDS[kind])
         try:
             with _opened(engine, FIELDS[kind]) as connection:
+                if unchanged:
+                    one_snapshot(connection)
                 table = "nodes" if kind == "state" else "audit"
                 if not sa.inspect(connection).has_table(table):
                     raise StoreMissingError(

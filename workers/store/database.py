@@ -221,6 +221,14 @@ def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
         yield connection
 
 
+def one_snapshot(connection: sa.Connection) -> None:
+    """Let all of a connection's next transaction read the store as its first statement finds it."""
+    if connection.dialect.name == "postgresql":
+        connection.execution_options(isolation_level="REPEATABLE READ")
+    else:
+        connection.exec_driver_sql("BEGIN")
+
+
 def store_clock(dialect: str) -> sa.ColumnElement[int]:
     """Milliseconds since the epoch by the store's clock, as an SQL expression."""
     clock = "CAST((julianday('now') - 2440587.5) * 86400000.0 AS INTEGER)"
