@@ -72,6 +72,7 @@ class PowerBench:
         power: fields of [power]; they override the bench's own.
         group: further lines of every group.
         resync: lines of [resync].
+        store: lines of [store], instead of those for this run's stores.
     """
 
     def __init__(  # noqa: PLR0913 - one per part of lamplighter.toml
@@ -83,13 +84,14 @@ class PowerBench:
         power: Mapping[str, float] | None = None,
         group: str = "",
         resync: str = "",
+        store: str = "",
     ) -> None:
         lines = {"poll_interval": 0.1, "api_timeout": 5.0, "lease": 20.0, **(power or {})}
         tables = ["[resync]", resync, "[power]"]
         tables += [f"{key} = {value}" for key, value in lines.items()]
         for name, cloud in clouds.items():
             tables += [*_tables(name, cloud.auth_url), group]
-        self.site = Installation(folder, broker_url, more="\n".join(tables) + "\n")
+        self.site = Installation(folder, broker_url, store=store, more="\n".join(tables) + "\n")
         self.settings = self.site.settings
         self._parameters = connection_parameters(self.settings.broker, "test bench")
         self._events: list[bytes] = []
