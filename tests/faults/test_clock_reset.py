@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from producers import clock
+from tests.testbed.scripted_slurm import ScriptedSlurm
 from tests.testbed.waiting import until, until_none
-from tests.testbed.whole_system import ROOT, SystemPlan, WholeSystem
+from tests.testbed.whole_system import ROOT, WORKERS, SystemPlan, WholeSystem
+from workers.power.admit import IMPLAUSIBLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,13 +58,24 @@ main()
 """
 
 
-@pytest.fixture
-def system(run_dir: Path, broker_url: str) -> Iterator[WholeSystem]:
-    """node1 runs; then a hook whose time is ahead has powered it off; the time is right again."""
-    plan = SystemPlan(nodes=2, power="poll_interval = 0.3\nclock_ahead = 3600.0")
-    with WholeSystem(run_dir / "fleet", broker_url, plan) as running:
-        assert running.request("resume", "node1").returncode == 0
-        running.settle()
+# What a reset requires to be stopped.
+STOPPED = ("power", "resync")
+
+
+@pytest.fixture(params=["accepts hours", "default"])
+def system(request: pytest.FixtureRequest, run_dir: Path, broker_url: str) -> Iterator[WholeSystem]:
+    """node1 runs; a hook whose time is ahead has powered it off; the time is right again.
+
+    Either `clock_ahead` accepts such a time at once; or, by default, it waited until a snapshot of
+    Slurm showed that the hooks' clock is there.
+    """
+    if by_default := request.param == "default":
+        plan = SystemPlan(nodes=2, more="[resync]\nenabled = true\n")
+    else:
+        plan = SystemPlan(nodes=2, power="poll_interval = 0.3\nclock_ahead = 3600.0")
+    start = (*WORKERS, "resync") if by_default else WORKERS
+    with WholeSystem(run_dir / "fleet", broker_url, plan, start=start) as running:
+        running.cloud.set_power("node1", on=True)
         subprocess.run(
             [sys.executable, "-c", AHEAD_HOOK],
             env={"LAMPLIGHTER_CONFIG": str(running.settings.path)},
@@ -69,9 +83,49 @@ def system(run_dir: Path, broker_url: str) -> Iterator[WholeSystem]:
             check=True,
         )
         running.note("suspend", "node1")
-        running.settle()
+        if by_default:
+            until(lambda: parked(running) == {IMPLAUSIBLE}, 30, "the suspend to wait")
+            assert running.statuses()["node1"] == "ACTIVE"
+        settle(running)
         assert running.statuses()["node1"] == "SHUTOFF"
         yield running
+
+
+def parked(system: WholeSystem) -> set[str]:
+    """Why requests wait, or have waited."""
+    waited = [e for e in system.records() if e.transition == "parked"]
+    return {json.loads(e.body)["data"]["cause"]["error"] for e in waited}
+
+
+def stop(system: WholeSystem) -> None:
+    """Stop what a reset requires to be stopped."""
+    for name in STOPPED:
+        if name in system.workers:
+            assert system.workers[name].stop() == 0
+    until(lambda: not set(STOPPED) & set(shown(system)["working"]), 20, "the workers to be gone")
+
+
+def start(system: WholeSystem) -> None:
+    """Start them again."""
+    for name in STOPPED:
+        if name in system.workers:
+            system.worker(name)
+    system.ready()
+
+
+def settle(system: WholeSystem, *wanted: str) -> None:
+    """Wait until every request has ended; where there are snapshots, Slurm's show what it wants up."""
+    if "resync" not in system.workers:
+        system.settle()
+        return
+    slurm = ScriptedSlurm(system)
+    slurm.wanted = set(wanted)
+    for _ in range(6):  # what needs one that is recent, or since a boot, waits for the next
+        slurm.snapshot()
+        with suppress(TimeoutError):
+            system.settle(10.0)
+            return
+    system.settle()
 
 
 def shown(system: WholeSystem) -> dict[str, Any]:
@@ -90,14 +144,14 @@ def check(system: WholeSystem) -> None:
 def is_acted_upon(system: WholeSystem) -> None:
     """Slurm's next resume of node1 powers it on."""
     assert system.request("resume", "node1").returncode == 0
-    system.settle()
+    settle(system, "node1")
     assert system.statuses()["node1"] == "ACTIVE"
     assert set(system.outcomes()) == {"completed"}
 
 
 def test_a_resume_after_the_reset_is_acted_upon_at_once(system: WholeSystem) -> None:
     assert system.request("suspend", "node2").returncode == 0
-    system.settle()
+    settle(system)
     assert "run: lamplighter clock reset" in (system.folder / "hooks.log").read_text()
     view = shown(system)
     assert view["is_ahead"]
@@ -107,8 +161,8 @@ def test_a_resume_after_the_reset_is_acted_upon_at_once(system: WholeSystem) -> 
     assert (running.returncode, "workers are running: power" in running.stderr) == (1, True)
     assert shown(system)["is_ahead"]
 
-    assert system.workers["power"].stop() == 0
-    until(lambda: shown(system)["obstacles"] == [], 20, "the worker to be gone")
+    stop(system)
+    until(lambda: shown(system)["obstacles"] == [], 20, "nothing in flight")
     unconfirmed = system.operator("clock", "reset", "--reason", "the time was wrong")
     assert (unconfirmed.returncode, shown(system)["is_ahead"]) == (2, True)
     done = system.operator("clock", "reset", *REASON)
@@ -117,8 +171,7 @@ def test_a_resume_after_the_reset_is_acted_upon_at_once(system: WholeSystem) -> 
     again = system.operator("clock", "reset", *REASON)
     assert (again.returncode, "nothing to reset" in again.stdout) == (0, True)
 
-    system.worker("power")
-    system.ready()
+    start(system)
     is_acted_upon(system)
     (notice,) = [e for e in system.records() if e.type == "lamplighter.clock.reset.v1"]
     details = json.loads(notice.body)["data"]["details"]
@@ -130,22 +183,21 @@ def test_a_resume_after_the_reset_is_acted_upon_at_once(system: WholeSystem) -> 
 def test_a_reset_is_refused_while_a_request_from_the_future_waits_anywhere(
     system: WholeSystem,
 ) -> None:
-    assert system.workers["power"].stop() == 0
+    stop(system)
     assert system.request("suspend", "node2").returncode == 0
-    until(lambda: "power" not in shown(system)["working"], 20, "the worker to be gone")
     refused = system.operator("clock", "reset", *REASON)
     assert (refused.returncode, "1 requests are in power.suspend" in refused.stderr) == (1, True)
     assert shown(system)["is_ahead"]
-    system.worker("power")
-    system.settle()
+    start(system)
+    settle(system)
     check(system)
 
 
 @pytest.mark.parametrize("step", ["published", "lowered", "written"])
 def test_a_kill_at_any_step_leaves_a_safe_state(system: WholeSystem, step: str) -> None:
     """The next request is acted upon, and the reset can be repeated."""
-    assert system.workers["power"].stop() == 0
-    until(lambda: shown(system)["obstacles"] == [], 20, "the worker to be gone")
+    stop(system)
+    until(lambda: shown(system)["obstacles"] == [], 20, "nothing in flight")
     before = clock.last_generation(system.settings.hook.state)
     words = [str(word) for word in system.command("clock", "reset", *REASON)]
     killed = subprocess.run(
@@ -155,16 +207,14 @@ def test_a_kill_at_any_step_leaves_a_safe_state(system: WholeSystem, step: str) 
     last = clock.last_generation(system.settings.hook.state)
     assert (last < before) is (step == "written")
     assert shown(system)["is_ahead"] is (step != "written")
-    system.worker("power")
-    system.ready()
+    start(system)
     is_acted_upon(system)
-    assert system.workers["power"].stop() == 0
-    until(lambda: shown(system)["obstacles"] == [], 20, "the worker to be gone")
+    stop(system)
+    until(lambda: shown(system)["obstacles"] == [], 20, "nothing in flight")
     done = system.operator("clock", "reset", *REASON)
     assert done.returncode == 0, done.stderr
     assert not shown(system)["is_ahead"]
-    system.worker("power")
-    system.ready()
+    start(system)
     assert system.request("suspend", "node1").returncode == 0
-    system.settle()
+    settle(system)
     check(system)
