@@ -18,7 +18,17 @@ from schemas.events import Cause, Transition, event_from
 from schemas.server import Server
 from tests.testbed.deliveries import RecordingLink, outbox_on, pending
 from tests.testbed.messages import MOMENT, command, event
-from tests.testbed.pending_nodes import CLUSTER, DOWN, GROUP, SERVER, UP, action, node, row
+from tests.testbed.pending_nodes import (
+    CLUSTER,
+    DOWN,
+    GROUP,
+    SERVER,
+    TEMPLATE,
+    UP,
+    action,
+    node,
+    row,
+)
 from workers.broker.delivery import DeliveryHistory
 from workers.clouds.actions import CREATE, DELETE, REBOOT, START
 from workers.clouds.client import Listing
@@ -167,6 +177,22 @@ def test_a_listing_is_not_believed_about_servers_that_must_be_there(
     bench.put(waiting)
     if listed:
         bench.lists(replace(SERVER, id="id-3"), Server("id-4", "a-stranger's", "ACTIVE"))
+    bench.driver.list_whole_next()
+    bench.steps.act()
+    event = bench.posted.get(timeout=10)
+    assert isinstance(event, Listed)
+    bench.driver.listed(event)
+    assert {server.id for server in bench.driver.view.servers} == kept
+
+
+@pytest.mark.parametrize(("strategy", "kept"), [("stop", {"id-1"}), ("delete", set())])
+def test_the_server_acted_on_last_is_not_gone_though_an_earlier_listing_lacked_it(
+    bench: Bench, strategy: str, kept: set[str]
+) -> None:
+    """No node was pending for it then. Where servers are deleted, it is expected to be gone."""
+    group = msgspec.structs.replace(GROUP, strategy=strategy, server=TEMPLATE)
+    bench.put(node(UP, pending(UP), row=row(UP, "id-1"), group=group))
+    bench.lists()
     bench.driver.list_whole_next()
     bench.steps.act()
     event = bench.posted.get(timeout=10)

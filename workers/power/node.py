@@ -115,10 +115,10 @@ class PendingNode:
         return self.actions.get(self.key, ())
 
     def servers(self, view: ServerView) -> list[Server]:
-        """Those listed, before the first listing the last one, and those that this round has made."""
+        """Those listed, else the last one unless it may have been deleted; and those of this round."""
         name, last = self.name, self.row.server_id
-        first = last if not view.whole_as_of else None
-        found = (Server(first, name, UNSEEN),) if first else view.find(name, last)
+        stays = last if self.group.strategy != "delete" or not view.whole_as_of else None
+        found = view.find(name, last) or ((Server(stays, name, UNSEEN),) if stays else ())
         ended = {action.server_id for action in self.made if action.action == DELETE}
         made = [a.server_id for a in self.made if (a.action, a.result) == (CREATE, DONE)]
         new = (Server(key, name, UNSEEN, cluster=view.cluster, node=name) for key in made)
