@@ -12,6 +12,7 @@ import pytest
 
 from schemas.events import Cause
 from schemas.server import Server
+from tests.testbed.pending_nodes import UP, node, row
 from workers.clouds.client import Cloud, Listing
 from workers.clouds.driver import Answered, CloudDriver, CloudEvent, Listed
 from workers.clouds.errors import CloudError, classify
@@ -22,6 +23,8 @@ from workers.config.logins import PasswordSource
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from workers.power.node import PendingNode
 
 SETTINGS = CloudSettings(
     auth_url="http://127.0.0.1:1/v3",
@@ -173,10 +176,10 @@ def test_a_server_that_a_whole_listing_lacks_stays_while_the_cloud_shows_it(
 ) -> None:
     """All are listed until it is there again: no listing of changes would show it."""
     lister.takes = 0.0
-    known = []
+    known: list[PendingNode] = []
     if known_by == "its pending node":
         lister.server = replace(lister.server, cluster=None, node=None)
-        known.append(lister.server)
+        known.append(node(UP, row=row(UP, "id-1")))
     else:
         listed(driver, posted)
     lister.hidden, lister.server = True, replace(lister.server, status="SHUTOFF")

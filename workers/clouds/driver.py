@@ -9,14 +9,16 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from math import inf
 from typing import TypeAlias
 
 from schemas.server import Server
+from workers.clouds.actions import CREATE, DELETE, UNSEEN
 from workers.clouds.client import Cloud, Listing
 from workers.clouds.errors import MISCONFIGURED, Then, Verdict
 from workers.clouds.health import BootPace, Health, RateLimiter
-from workers.clouds.missing import with_missing
+from workers.clouds.missing import HasServers, created, with_listed, with_missing
 from workers.clouds.nova_requests import Call
 from workers.clouds.servers import ServerView
 from workers.config.groups import CloudSettings
@@ -80,20 +82,16 @@ class CloudDriver:
         self.limiter = RateLimiter(settings.concurrency)
         self.pace = BootPace()
         self.listing_now = False
-        # whether the token service cannot be reached for this cloud
-        self.tokens_away = False
-        # monotonic seconds when a snapshot asked for a listing that has not come yet
-        self.ordered: float | None = None
+        self.tokens_away = False  # whether the token service cannot be reached for this cloud
+        self.ordered: float | None = None  # when a snapshot asked for a listing that is to come
         # seconds after its request in which a listing may start servers: until the next can be there
         self.listing_lasts = 0.0
         self.in_flight = 0
-        # nodes that wait for their turn to call
-        self.waiting = 0
+        self.waiting = 0  # nodes that wait for their turn to call
         self._cloud = cloud
         self._post = post
         self._next_listing = 0.0
-        # when it would be due without a longer pause; infinity if there is none
-        self._usual_listing = inf
+        self._usual_listing = inf  # when it would be due without a longer pause
         self._spared = self._spared_until = self._interval = 0.0
         self._since: str | None = None
         self._whole_next = True
@@ -213,7 +211,7 @@ class CloudDriver:
 
     # -- listings
 
-    def list(self, interval: float, next_in: float, known: Iterable[Server] = ()) -> None:
+    def list(self, interval: float, next_in: float, nodes: Iterable[HasServers] = ()) -> None:
         """List what changed; or everything, after `list_whole_next` and each ten minutes.
 
         A listing of changes may miss one, and only one of everything heals that.
@@ -221,8 +219,7 @@ class CloudDriver:
         Args:
             interval: seconds between two listings, usually.
             next_in: seconds until the next one; ignored where the cloud wants fewer listings.
-            known: of the pending nodes. Only they and those with our tags are asked for where they are
-                missing: a project may have many others.
+            nodes: those that are pending.
         """
         now = time.monotonic()
         whole = self._whole_next or now - self.view.whole_as_of > _WHOLE_AFTER
@@ -232,9 +229,22 @@ class CloudDriver:
         at_least = usual if usual > interval else 0.0
         self._next_listing = now + max(next_in, at_least)
         self.limiter.sent(now)
-        ours = (server for server in self.view.servers if server.cluster == self.view.cluster)
-        there = {server.id: server for server in (*known, *ours)} if whole else None
-        self._lister.submit(self._list, None if whole else self._since, now, there)
+        known = self._known(nodes) if whole else None
+        self._lister.submit(self._list, None if whole else self._since, now, known)
+
+    def _known(self, nodes: Iterable[HasServers]) -> dict[str, Server]:
+        """Servers of pending nodes and with our tags: a project may have many others."""
+        view, found = self.view, dict[str, Server]()
+        for node in nodes:
+            last = node.row.server_id
+            if last and not (view.whole_as_of and node.group.strategy == "delete"):
+                found[last] = Server(last, node.name, UNSEEN)
+            for made in chain.from_iterable(node.actions.values()):
+                if (made.action, made.result) == (CREATE, "done"):
+                    found[made.server_id] = created(made.server_id, node.name, view.cluster)
+                elif made.action == DELETE:
+                    found.pop(made.server_id, None)
+        return with_listed(found, view) if view.whole_as_of else found
 
     def _list(self, since: str | None, asked: float, known: Mapping[str, Server] | None) -> None:
         listing: Listing | BaseException

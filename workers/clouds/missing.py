@@ -7,16 +7,52 @@ listing would end boots that go well, and lead to second servers.
 from collections.abc import Mapping
 from dataclasses import replace
 from http import HTTPStatus
+from typing import Protocol
 
+from schemas.events import CloudAction
 from schemas.server import Server
 from workers.clouds.actions import UNSEEN
 from workers.clouds.client import Cloud, Listing
 from workers.clouds.errors import CloudError
-from workers.clouds.servers import DELETED
+from workers.clouds.servers import DELETED, ServerView
+from workers.config.groups import GroupSettings
+from workers.store.nodes import DesiredRow
+from workers.store.requests import RoundKey
 
 _NOT_NOW = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
 # Of very many, so many tell: a cell takes all its servers with it.
 _ASKED = 3
+
+
+class HasServers(Protocol):
+    """A pending node, as far as its servers matter."""
+
+    @property
+    def name(self) -> str:
+        """The node's."""
+
+    @property
+    def group(self) -> GroupSettings:
+        """Its group."""
+
+    @property
+    def row(self) -> DesiredRow:
+        """Its row, which knows the server that was acted on last."""
+
+    @property
+    def actions(self) -> Mapping[RoundKey, tuple[CloudAction, ...]]:
+        """The cloud actions made, by request and round."""
+
+
+def created(server_id: str, node: str, cluster: str) -> Server:
+    """A server that was created, of which no more is known."""
+    return Server(server_id, node, UNSEEN, cluster=cluster, node=node)
+
+
+def with_listed(known: Mapping[str, Server], view: ServerView) -> dict[str, Server]:
+    """These, as they were listed last, and all others with our tags."""
+    ours = {s.id: s for s in view.servers if s.cluster == view.cluster or s.id in known}
+    return {**known, **ours}
 
 
 def with_missing(cloud: Cloud, known: Mapping[str, Server], listing: Listing) -> Listing:

@@ -196,8 +196,7 @@ class StepTaker:
             return due
         nodes, interval = self.state.on_cloud(cloud.name), self.settings.poll_interval
         pending = [(n.group_name, n.boot_age(now)) for n in nodes]
-        known = (server for node in nodes for server in node.servers(cloud.view))
-        cloud.list(interval, cloud.pace.next_in(pending, interval), known)
+        cloud.list(interval, cloud.pace.next_in(pending, interval), nodes)
         return inf
 
     def _call(self, cloud: CloudDriver, node: PendingNode, now: float) -> None:

@@ -10,8 +10,7 @@ from typing import TypeAlias
 
 from schemas.commands import Desired, PowerCommand
 from schemas.events import Cause, CloudAction
-from schemas.server import Server
-from workers.clouds.actions import BAKE, BOOTS, CREATE, DELETE, FIND_IMAGE, REBOOT, UNSEEN
+from workers.clouds.actions import BAKE, BOOTS, CREATE, DELETE, FIND_IMAGE, REBOOT
 from workers.clouds.decide import Act, NodeView
 from workers.clouds.errors import MAY_BE_DONE, Then
 from workers.clouds.nova_requests import Call
@@ -113,16 +112,6 @@ class PendingNode:
     def made(self) -> tuple[CloudAction, ...]:
         """The cloud actions of this round, in order."""
         return self.actions.get(self.key, ())
-
-    def servers(self, view: ServerView) -> list[Server]:
-        """Those listed, else the last one unless it may have been deleted; and those of this round."""
-        name, last = self.name, self.row.server_id
-        stays = last if self.group.strategy != "delete" or not view.whole_as_of else None
-        found = view.find(name, last) or ((Server(stays, name, UNSEEN),) if stays else ())
-        ended = {action.server_id for action in self.made if action.action == DELETE}
-        made = [a.server_id for a in self.made if (a.action, a.result) == (CREATE, DONE)]
-        new = (Server(key, name, UNSEEN, cluster=view.cluster, node=name) for key in made)
-        return [*found, *(server for server in new if server.id not in ended)]
 
     @property
     def request(self) -> Pending | None:
