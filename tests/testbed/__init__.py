@@ -5,7 +5,7 @@ Servers
     broker_cluster, cluster_faults: three RabbitMQ nodes, and their faults under load.
     broker_choice, broker_address, broker_roles: which broker a test run uses, its address, its users.
     slurm, slurm_conf, slurmnode, loopback: a private Slurm, its configuration and its virtual nodes.
-    postgresql, stores: a private PostgreSQL; which database a test's stores are in.
+    postgresql, stores, statements: a private PostgreSQL; which database a test's stores are in; what they are asked.
     simcloud: a simulated OpenStack with a login provider.
     openstack: a real Keystone, Placement, Nova and Glance whose hypervisor is simulated.
     docker: a Docker engine, images, and compose.yaml.

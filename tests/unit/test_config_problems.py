@@ -356,7 +356,7 @@ GROUP: tuple[str | int, ...] = ("groups", "g")
         (("clouds", "c", "auth_url"), "https://:5000/v3", "auth_url names no host"),
         (("clouds", "c", "auth_url"), "https://h:99999/v3", "auth_url is not a URL"),
         (("broker", "management_url"), "15672", "broker.management_url: names no host"),
-        (("broker", "management_url"), 15672, "broker.management_url: names no host"),
+        (("broker", "management_url"), 15672, "broker.management_url: must be a string"),
         (
             ("notify", "webhook"),
             [{"name": "n", "url": "https://h:swordfish/p", "events": ["failed"]}],
