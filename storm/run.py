@@ -63,7 +63,8 @@ def run(  # noqa: PLR0913 - most are keyword-only
 
                 def tick() -> None:
                     revive()
-                    while coming and time.monotonic() >= began + coming[0].at:
+                    # one at a time: faults come on time also where jobs come faster than they are taken
+                    if coming and time.monotonic() >= began + coming[0].at:
                         jobs.submit(coming.pop(0))
                         revive()  # without slurmctld each submission takes a minute
 

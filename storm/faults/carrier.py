@@ -133,9 +133,10 @@ def part_of(fault: PlannedFault) -> str:
 def carry_out(
     faults: Faults, plan: tuple[PlannedFault, ...], began: float, tick: Callable[[], None]
 ) -> None:
-    """Begin each fault at its time; `tick` is called several times a second."""
+    """Begin each fault at its time; `tick` is called several times a second, and before each of them."""
     for fault in plan:
+        tick()
         while time.monotonic() < began + fault.at:
-            tick()
             time.sleep(0.1)
+            tick()
         faults.begin(fault)
