@@ -489,6 +489,28 @@ def test_a_snapshot_from_far_in_the_future_is_not_recent(store: sa.Engine, scene
     assert (view.fresh, view.recent) == (True, False)
 
 
+@pytest.mark.parametrize(
+    ("taken_at", "known"),
+    [([0.0] * 5, True), ([0.0] * 4, False), ([0.0, 60.0, 120.0, 180.0, 240.0], False)],
+    ids=["five agree", "too few", "a burst after an outage"],
+)
+@pytest.mark.parametrize("ahead", [3600.0, -3600.0])
+def test_snapshots_show_how_far_our_clock_is_ahead_of_the_hooks(
+    store: sa.Engine, scene: Scene, ahead: float, taken_at: list[float], *, known: bool
+) -> None:
+    """An outage holds up each one for another time; what all are old by is the clocks' difference."""
+    reader = SnapshotReader(store, CLUSTER, enabled=None, stale_after=60.0)
+    for taken in taken_at:
+        with store.begin() as connection:
+            connection.execute(sa.delete(tables.snapshots))
+            generation = time.time_ns() + int((taken - ahead) * 1e9)
+            snapshots.keep_snapshot(connection, replace(scene.snapshot(), generation=generation))
+        view = reader.view()
+    assert view is not None
+    assert view.ahead == pytest.approx(ahead if known else 0.0, abs=5.0)
+    assert view.recent is known
+
+
 def test_a_server_that_its_nodes_own_cloud_lists_too_is_no_stray(scene: Scene) -> None:
     """Two clouds can be one project: with delete_strays, all nodes that are off would lose their servers."""
     tagged = replace(server("node1", "SHUTOFF"), cluster=CLUSTER, node="node1")

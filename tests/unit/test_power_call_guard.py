@@ -288,6 +288,19 @@ def test_a_boot_that_slurm_no_longer_waits_for_needs_a_newer_snapshot_that_wants
     boots(shows(Power.OFF), replace(asked, command=replace(expired, expiry=None)))  # an operator's
 
 
+@pytest.mark.parametrize("rested", [False, True])
+def test_a_boot_is_in_time_by_the_hooks_clock_though_ours_is_an_hour_ahead(*, rested: bool) -> None:
+    """Every boot would wait until Slurm has given it up."""
+    called = time.time_ns() - 3600 * 10**9
+    asked = replace(RESUME, generation=called, expiry=called + 600 * 10**9)
+    request = replace(prompt(), command=asked, rested=rested)
+    seen = shows(Power.POWERING_UP, generation=called)
+    boots(replace(seen, ahead=3600.0), request)
+    for ahead in (0.0, 2900.0, -3600.0):
+        with pytest.raises(NotWantedError, match="no longer waits"):
+            boots(replace(seen, ahead=ahead), request)
+
+
 def test_a_reboot_waits_until_a_boot_from_hardly_before_slurms_call_could_register() -> None:
     """A slurmctld that forgot its call calls again: the boot for the first call serves the second."""
 

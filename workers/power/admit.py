@@ -125,7 +125,7 @@ def judge(request: Pending, slurm: SlurmView, now: int) -> Judgement:
         shown = f"Slurm's snapshot {slurm.generation} shows the node as {slurm.power[command.node]}"
         return End(Transition.SUPERSEDED, Cause(DISAGREES, shown))
     if is_expired_boot(command, now):
-        return judge_expired_boot(command, slurm)
+        return judge_expired_boot(command, slurm, now)
     if not command.is_slurms_power_off:
         return TAKE
     if is_late(request, now):
@@ -151,15 +151,19 @@ def is_expired_boot(command: PowerCommand, now: int) -> bool:
     return command.kind is Kind.RESUME and command.expiry is not None and now > command.expiry
 
 
-def judge_expired_boot(command: PowerCommand, slurm: SlurmView) -> Judgement:
-    """The verdict on a boot that slurmctld no longer waits for: by a newer, fresh snapshot.
+def judge_expired_boot(command: PowerCommand, slurm: SlurmView, now: int) -> Judgement:
+    """The verdict on a boot that by our clock slurmctld no longer waits for: by a newer, fresh snapshot.
 
     A node that was given back would register by it, and get jobs that the request which powers it off
-    would end.
+    would end. By the hooks' clock, it may be in time.
     """
+    if not is_expired_boot(command, now - int(slurm.ahead * 1e9)):
+        return TAKE
     expiry = command.expiry or 0
     if slurm.generation <= expiry or not slurm.fresh or not slurm.power:
-        return _waits("Slurm no longer waits for this boot, and no newer snapshot has come")
+        return _waits(
+            "by our clock Slurm no longer waits for this boot, and no newer snapshot has come"
+        )
     power = slurm.power.get(command.node)
     shown = f"Slurm's snapshot {slurm.generation} shows the node as {power}"
     if power in {Power.OFF, Power.POWERING_DOWN}:

@@ -76,13 +76,14 @@ class Guard:
         """Refuse a boot that Slurm has given up, and a reboot that may meet a job."""
         off_asked, request = row.off_asked > row.generation, self.request
         again = request if request is not None and request.rested else None
-        expired = request is not None and is_expired_boot(request.command, time.time_ns())
+        now = time.time_ns()
+        expired = request is not None and is_expired_boot(request.command, now)
         asks = off_asked or again or expired or self.is_reboot
         slurm = self.snapshots.view() if asks else None
         if slurm is None:
             return
         if expired and request is not None:
-            self._require(judge_expired_boot(request.command, slurm), earlier)
+            self._require(judge_expired_boot(request.command, slurm, now), earlier)
         if off_asked and not slurm.wants(row.node, row.off_asked):
             raise _unconfirmed("Slurm has asked later to power the node off", earlier)
         if again is not None and is_given_up(again, slurm):

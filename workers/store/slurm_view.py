@@ -43,6 +43,8 @@ class SlurmView:
         fresh: whether it came so recently that it still counts.
         recent: whether it was taken, and came, within the last seconds: hardly a node registered since.
         age: seconds since it came, by the store's clock.
+        ahead: seconds by which this host's clock is ahead of the hooks', where the last snapshots agree;
+            otherwise 0.
     """
 
     generation: int
@@ -51,6 +53,7 @@ class SlurmView:
     fresh: bool = True
     recent: bool = True
     age: float = 0.0
+    ahead: float = 0.0
 
     def has_registered(self, node: str, generation: int) -> bool:
         """Whether Slurm, asked after that generation, counts the node as running."""
@@ -117,12 +120,16 @@ class SnapshotReader:
         # the two clocks may differ: the quickest of the last ones took no time, as far as we know
         delayed = self._delays[-1] - min(self._delays) if self._delays else 0.0
         taken = time.time() - newest.generation / 1e9
+        # what was held up by an outage comes in a burst, and differs by the time between two of them
+        agree = len(self._delays) == _COMPARED and max(self._delays) - min(self._delays) < _RECENT
+        ahead = taken - received.age - delayed if agree else 0.0
         return replace(
             newest,
             confirmed=newest.generation > trusted_from,
             fresh=received.is_fresh(self._stale_after),
             age=received.age,
-            recent=received.is_fresh(_RECENT - delayed) and abs(taken) < _RECENT,
+            recent=received.is_fresh(_RECENT - delayed) and abs(taken - ahead) < _RECENT,
+            ahead=ahead,
         )
 
     def has_registered(self, node: str, generation: int) -> bool:
