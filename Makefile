@@ -24,7 +24,7 @@ unit: .venv/.ready ## Run the fast unit tests: no servers, no system packages
 	$(BIN)/python -m pytest -n 3 -m 'not slow' --hypothesis-profile=quick tests/unit
 
 test: .venv/.system-test .venv/.ready ## Run all tests; TESTS=PATH runs some; STORE=postgresql: with the stores there
-	$(STORE:%=LAMPLIGHTER_TEST_STORE=%) $(BIN)/python -m pytest -n 4 --no-loadscope-reorder $(TESTS)
+	$(STORE:%=LAMPLIGHTER_TEST_STORE=%) $(BIN)/python -m pytest -n 5 --no-loadscope-reorder $(TESTS)
 
 check: .venv/.ready ## Check layout, lint rules, types and layers
 	$(BIN)/ruff check .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -48,6 +49,19 @@ def test_a_listing_of_changes_keeps_the_rest() -> None:
     assert seen.find("node1", None) == (server(1),)
     assert seen.find("node2", None) == (server(2, "node2", "SHUTOFF"),)
     assert (seen.as_of, seen.whole_as_of) == (2.0, 1.0)
+
+
+def test_it_is_known_since_when_a_server_is_on_that_was_off_before() -> None:
+    """Also one that has another address since; of one that has always been on, nothing is known."""
+    seen = view(server(1), server(2, "node2", "SHUTOFF"))
+    assert (seen.on_since("id-1"), seen.on_since("id-2")) == (-math.inf, -math.inf)
+    seen.fold([server(2, "node2"), server(3, "node3")], 2.0, whole=False)
+    seen.fold([server(2, "renamed"), server(1, "renamed, too")], 3.0, whole=False)
+    assert [seen.on_since(f"id-{n}") for n in (1, 2, 3)] == [-math.inf, 2.0, 2.0]
+    seen.fold([server(2, status="SHUTOFF")], 4.0, whole=True)
+    assert [seen.on_since(f"id-{n}") for n in (1, 2, 3)] == [-math.inf] * 3
+    seen.fold([server(2)], 5.0, whole=True)
+    assert seen.on_since("id-2") == 5.0
 
 
 @pytest.mark.parametrize("gone", ["DELETED", "SOFT_DELETED"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import replace
 from functools import partial
@@ -327,6 +328,31 @@ def test_a_reboot_waits_until_a_boot_from_hardly_before_slurms_call_could_regist
     # booted long before: slurmctld ignores that boot, and no job can be on the node
     reboot(PROMPT + 5, shows(Power.POWERING_UP))
     reboot(None, shows(Power.POWERING_UP))
+
+
+def test_a_late_reboot_of_a_server_that_somebody_else_has_started_waits_until_it_could_register() -> (
+    None
+):
+    """The node registered 9 s after the newest snapshot, and lost the job that it had got (a storm found it)."""
+    request = replace(prompt(), rested=True)
+    waits = shows(Power.POWERING_UP, generation=MOMENT + 1)
+
+    def reboot(on_for: float, slurm: SlurmView = waits) -> None:
+        seen_on = time.monotonic() - on_for
+        Guard(
+            OneRow(WANTED), OneView(slurm), 20.0, WANTED, request, is_reboot=True, seen_on=seen_on
+        )()
+
+    for on_for, seen in (
+        (0.0, waits),
+        (PROMPT - 0.1, waits),
+        (PROMPT + 5, replace(waits, age=6.0)),
+    ):
+        with pytest.raises(NotWantedError, match="since the last boot") as caught:
+            reboot(on_for, seen)
+        assert caught.value.waits is not None
+    reboot(PROMPT + 5, replace(waits, age=4.0))
+    reboot(math.inf)
 
 
 def test_a_reboot_for_a_call_from_the_future_waits_for_a_newer_snapshot() -> None:

@@ -3,11 +3,13 @@
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from math import inf
 
 from schemas.addresses import address_from, reaches_a_node
 from schemas.server import Server
 from workers.config.groups import GroupSettings
 
+_ON = "ACTIVE"
 DELETED = frozenset({"DELETED", "SOFT_DELETED"})
 NODE_KEY = "lamplighter_node"
 CLUSTER_KEY = "lamplighter_cluster"
@@ -29,6 +31,7 @@ class ServerView:
     whole_as_of: float = 0.0
     _servers: dict[str, Server] = field(default_factory=dict)
     _ids_by_node: dict[str, set[str]] = field(default_factory=dict)
+    _on_since: dict[str, float] = field(default_factory=dict)
 
     def fold(self, servers: Iterable[Server], as_of: float, *, whole: bool) -> set[str]:
         """Take in a listing; `whole` means that it holds every server of the project.
@@ -44,10 +47,13 @@ class ServerView:
             known = self._servers.get(server.id)
             if known == server:
                 continue
+            since = self.on_since(server.id) if known and known.status == _ON else as_of
             if known is not None:
                 changed.add(self._forget(server.id))
             if server.status not in DELETED:
                 changed.add(self._keep(server))
+            if server.status == _ON and self.as_of:
+                self._on_since[server.id] = since
         self.as_of = as_of
         if whole:
             self.whole_as_of = as_of
@@ -61,6 +67,10 @@ class ServerView:
     def lists(self, server_id: str) -> bool:
         """Whether a server of this id is among them."""
         return server_id in self._servers
+
+    def on_since(self, server_id: str) -> float:
+        """When the first listing that showed a server on was requested; -infinity if none showed it off before."""
+        return self._on_since.get(server_id, -inf)
 
     def find(self, node: str, server_id: str | None) -> tuple[Server, ...]:
         """The node's server; none or several where that is not clear.
@@ -97,6 +107,7 @@ class ServerView:
         return node
 
     def _forget(self, server_id: str) -> str | None:
+        self._on_since.pop(server_id, None)
         node = self._node_of(self._servers.pop(server_id))
         if node is not None and len(self._ids_by_node[node]) > 1:
             self._ids_by_node[node].discard(server_id)

@@ -3,6 +3,7 @@
 import time
 from dataclasses import dataclass, field
 from itertools import count
+from math import inf
 
 from schemas.commands import Desired
 from schemas.events import Cause
@@ -39,6 +40,8 @@ class Guard:
         is_reboot: whether the call reboots a server because slurmctld waits for a boot.
         rebooted: when the round last did that, or may have done it (ns since the epoch), or None. A
             job may run on the server since: only a later snapshot tells.
+        seen_on: since when it was seen that the server to reboot, which had been off, is on
+            (monotonic): somebody else has booted it.
     """
 
     store: PowerStore
@@ -49,6 +52,7 @@ class Guard:
     registers_within: float = 0.0
     is_reboot: bool = False
     rebooted: int | None = None
+    seen_on: float = -inf
     _tries: "count[int]" = field(default_factory=count)
 
     def __call__(self) -> None:
@@ -105,7 +109,8 @@ class Guard:
         if request is not None and not (self.rebooted or _may_have_booted(row, request)):
             return
         is_newer = slurm.generation > max(row.generation, self.rebooted or 0)
-        if not (is_newer and _has_seen_boot(row, slurm)):
+        had_time = slurm.age <= time.monotonic() - self.seen_on - PROMPT
+        if not (is_newer and had_time and _has_seen_boot(row, slurm)):
             raise _unconfirmed("no recent snapshot of Slurm since the last boot has come", earlier)
 
     def _may_power_off(self, row: DesiredRow, earlier: int) -> None:

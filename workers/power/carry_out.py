@@ -219,6 +219,7 @@ class StepTaker:
             self.registers_within,
             is_reboot=act.for_slurm,
             rebooted=node.last_reboot,
+            seen_on=cloud.view.on_since(act.server_id),
         )
         call = node.call_for(act, image_id)
         calling = Calling(act, node.row, node.key, now)
