@@ -129,8 +129,9 @@ class NodeUpdates:
     def take_up(self) -> None:
         """Tell what slurmctld has lost of what it was told before.
 
-        Nodes that are out of service with our reason although nothing is due for them return. Nodes that Slurm lost from view while they are powered down are made available again: nobody
-        knows whether slurmctld was restarted since.
+        Nodes that are out of service with our reason although nothing is due for them return. Nodes
+        that Slurm lost from view while they are powered down are made available again: nobody knows
+        whether slurmctld was restarted since.
         """
         states = self._slurm.nodes()
         lost = [n for n in self._settings.nodes if n in states and states[n].unavailable]
