@@ -71,7 +71,8 @@ def again(letter: Letter, command: PowerCommand) -> Message:
 def outcome_messages(letter: Letter, body: bytes) -> list[Message]:
     """An operator's stored outcome as a message; for a restamp the replacement comes first.
 
-    Only the power worker publishes its outcomes, which it does before it acknowledges. The bytes are the same each time, so a repetition can complete the work of a killed process.
+    Only the power worker publishes its outcomes, which it does before it acknowledges. The bytes
+    are the same each time, so a repetition can complete the work of a killed process.
     """
     event, message = outgoing.stored(body)
     if event.transition is not Transition.DISCARDED:

@@ -54,7 +54,8 @@ def kind_of(error: str) -> CauseKind:
 def reason(cause: Cause | None) -> str:
     """The reason that Slurm shows: `lamplighter: CLASS: message`.
 
-    The message of a cloud is untrusted: only printable characters remain, at most 240 of them. Slurm's parser interprets `=` and removes a final double quote; readers of its output look for
+    The message of a cloud is untrusted: only printable characters remain, at most 240 of them.
+    Slurm's parser interprets `=` and removes a final double quote; readers of its output look for
     `[user@time]` after the reason.
     """
     if cause is None:

@@ -92,8 +92,8 @@ class LeasedToken:
 class Vault:
     """One cloud's refresh token.
 
-    `keys` have 32 bytes each, the same for every service that may take over; the first one encrypts. `owner` names this service,
-    for operators who read the lease, which lasts `seconds`.
+    `keys` have 32 bytes each, the same for every service that may take over; the first one
+    encrypts. `owner` names this service, for operators who read the lease, which lasts `seconds`.
     """
 
     def __init__(
