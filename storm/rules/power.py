@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterator
 from itertools import combinations
+from math import inf
 
 from storm.evidence import Evidence, Injected, PoweredOn, Step
 from storm.rules.requests import window
@@ -95,7 +96,7 @@ def unasked(seen: Evidence) -> Iterator[Violation]:
             resumed = max((at for at, known in resumes if known + _IN_FLIGHT < off), default=None)
             if resumed is None or _was_going_off(seen, period, resumed):
                 continue
-            if _broke(seen, node, resumed, off):
+            if _is_broken(seen, period):
                 continue
             if not _is_asked(seen, node, resumed, off):
                 said = f"{off - resumed:.0f} s after its resume: {period.server_id}"
@@ -131,11 +132,14 @@ def _was_going_off(seen: Evidence, period: PoweredOn, at: float) -> bool:
     return any(server == period.server_id and since < made < at for server, made in seen.stuck)
 
 
-def _broke(seen: Evidence, node: str, since: float, off: float) -> bool:
-    """Whether it was rebooted since then, and the storm let Nova fail at that: it is in ERROR."""
+def _is_broken(seen: Evidence, period: PoweredOn) -> bool:
+    """Whether the storm let Nova fail at its last reboot: it is in ERROR, and is replaced."""
+    off = inf if period.off is None else period.off
+    last = max(
+        (at for n, at in seen.reboots if n == period.node and period.on < at < off), default=inf
+    )
     return any(
-        rebooted == node and since < at < off and fault.began - _CLOSE < at < fault.ended + _CLOSE
-        for rebooted, at in seen.reboots
+        fault.began - _CLOSE < last < fault.ended + _CLOSE
         for fault in seen.injected
         if fault.kind == "work" and fault.target in {"error", "no_host"}
     )

@@ -873,6 +873,18 @@ def test_a_request_that_was_never_accepted_can_be_ended(store: Store) -> None:
 # -- together
 
 
+def test_a_round_that_ends_when_it_is_delivered_again_keeps_its_calls(store: Store) -> None:
+    """Such as a resume that called the cloud, rested, and is no longer wanted."""
+    worker, request = store.worker(), pending(RESUME)
+    worker.accept([request], [], NOW)
+    made = (CloudAction("delete", "s1", NOW, "done"), CloudAction("create", "s2", NOW, "done"))
+    worker.commit(Batch(actions={request.key: made}), NOW)
+    unwanted = Cause("slurm_disagrees", "powering down")
+    end = messages.about(request, Transition.SUPERSEDED, request.history, NOW, cause=unwanted)
+    ((event, body),) = store.worker().accept([], [end], NOW).ends
+    assert event.actions == event_from(parse(body)).actions == made
+
+
 def test_workers_that_share_nodes_never_wait_in_a_circle(store: Store) -> None:
     """Every transaction locks rows in one order; a dead-lock would end one of them with an error."""
     # a locale would sort these unlike Python

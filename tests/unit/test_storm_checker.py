@@ -135,6 +135,15 @@ BROKEN: dict[str, tuple[str, Callable[[Evidence], Evidence]]] = {
             reboots=(("node1", 97.0),),
         ),
     ),
+    "a node powered off that was rebooted once more since Nova failed at its reboot": (
+        violation.UNASKED,
+        lambda e: replace(
+            e,
+            ledger=(PoweredOn("node1", "s1", 90.0, 135.0),),
+            reboots=(("node1", 95.0), ("node1", 98.5)),
+            injected=(*e.injected, Injected("work", "error", 94.0, 96.0)),
+        ),
+    ),
     "a node powered off on a look of the operator's": (
         violation.UNASKED,
         lambda e: replace(

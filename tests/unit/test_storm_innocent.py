@@ -74,6 +74,12 @@ ALLOWED: dict[str, Callable[[Evidence], Evidence]] = {
         reboots=(("node1", 133.0),),
         injected=(*e.injected, Injected("work", "error", 132.0, 134.0)),
     ),
+    "a server that had failed at a reboot before its resume": lambda e: replace(
+        e,
+        ledger=(PoweredOn("node1", "s1", 90.0, 135.0), PoweredOn("node1", "s2", 136.0, 142.0)),
+        reboots=(("node1", 95.0),),
+        injected=(*e.injected, Injected("work", "error", 94.0, 96.0)),
+    ),
     "a server that was adopted while it was on": lambda e: replace(
         e,
         steps=(

@@ -1,7 +1,7 @@
 """The power worker's transactions: each is one commit for many nodes. Every method is safe to repeat."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeAlias
 
 import sqlalchemy as sa
@@ -140,8 +140,11 @@ class PowerStore:
             fresh = {key: command for key, command in asked.items() if key not in ended}
             rows = self._nodes.accept(connection, list(fresh.values()), now)
             ids = {row.request_id for row in rows.values()} | {key[0] for key in fresh}
-            progress = rounds.progress(connection, cluster, ids)
-            fixed = rounds.fix_outcomes(connection, cluster, ends) if ends else []
+            progress = rounds.progress(connection, cluster, ids | {end.request_id for end in ends})
+            # the calls of a round that is delivered again belong to its outcome
+            made = [progress.get((end.request_id, end.round), ((), 0.0))[0] for end in ends]
+            told = [replace(end, actions=done) for end, done in zip(ends, made, strict=True)]
+            fixed = rounds.fix_outcomes(connection, cluster, told)
         actions = {key: made for key, (made, _) in progress.items() if made}
         return Accepted(rows, ended, actions, {key: w for key, (_, w) in progress.items()}, fixed)
 
