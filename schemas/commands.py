@@ -105,6 +105,7 @@ class PowerCommand:
         id: the request's id, the same each time it is sent.
         desired: the requested state.
         is_slurms_power_off: whether Slurm itself asks for the node to be powered off.
+        is_slurms_boot: whether Slurm itself asks for the node to be booted, and waits for that.
     """
 
     kind: Kind
@@ -122,13 +123,16 @@ class PowerCommand:
     id: str = field(init=False, compare=False, repr=False)
     desired: Desired = field(init=False, compare=False, repr=False)
     is_slurms_power_off: bool = field(init=False, compare=False, repr=False)
+    is_slurms_boot: bool = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        suspends = self.kind is Kind.SUSPEND and self.expiry is not None
+        called = self.expiry is not None
+        suspends = self.kind is Kind.SUSPEND and called
         derived = {
             "id": _request_id(self.generation, self.correlation_id, self.node),
             "desired": _DESIRED[self.kind],
             "is_slurms_power_off": suspends or self.kind is Kind.RESUME_FAIL,
+            "is_slurms_boot": self.kind is Kind.RESUME and called and not self.repair,
         }
         for name, value in derived.items():
             object.__setattr__(self, name, value)

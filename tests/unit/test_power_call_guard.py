@@ -246,6 +246,23 @@ def test_a_reboot_that_is_not_prompt_needs_a_fresh_snapshot_since_slurms_call(
     boots(before, prompt(), is_reboot=True)
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [replace(RESUME, expiry=None), replace(RESUME, repair=True)],
+    ids=["an operator", "a repair"],
+)
+def test_a_reboot_for_a_resume_that_is_not_slurms_call_needs_a_fresh_snapshot_since_it(
+    asked: PowerCommand,
+) -> None:
+    """A boot may be due for an earlier call, which ended without one: the node may run a job since."""
+    by_hand = replace(prompt(), command=asked)
+    for seen in (shows(Power.ON, generation=6), shows(Power.POWERING_UP, generation=7)):
+        with pytest.raises(NotWantedError, match="since the last boot") as caught:
+            boots(seen, by_hand, is_reboot=True)
+        assert caught.value.waits is not None
+    boots(shows(Power.POWERING_UP, generation=8), by_hand, is_reboot=True)
+
+
 def test_no_late_resume_boots_a_node_that_slurm_has_powered_off_since() -> None:
     """A boot that Slurm has given back: the node would register and get a job, and then be powered off."""
     late = replace(prompt(), rested=True)

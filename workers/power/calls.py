@@ -136,13 +136,14 @@ class Guard:
 
 
 def _may_have_booted(row: DesiredRow, request: Pending) -> bool:
-    """Whether the node may have booted since slurmctld's call, or hardly before it.
+    """Whether the node may have booted since slurmctld's call, or hardly before; or if it did not call.
 
     Nobody knows the age of a call that the hooks' clock puts into the future.
     """
+    called_now = request.command.is_slurms_boot and not request.rested
     here, age = time.monotonic() - request.since, time.time() - request.command.generation / 1e9
     lately = row.boot_age is not None and row.boot_age < max(age, here) + PROMPT
-    return request.rested or here > PROMPT or lately or age < -_SAME_CLOCK
+    return not called_now or here > PROMPT or lately or age < -_SAME_CLOCK
 
 
 def _has_seen_boot(row: DesiredRow, slurm: SlurmView) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 
-from schemas.commands import Desired, Kind, PowerCommand
+from schemas.commands import Desired, PowerCommand
 from workers.store import desired_state
 from workers.store.database import among, store_clock
 from workers.store.lease_owner import Lease
@@ -126,9 +126,8 @@ class NodeTable:
         self._note_missed_suspends(connection, in_order)
 
     def _raised(self, command: PowerCommand, now: int) -> dict[str, object]:
-        # slurmctld waits for a boot until the expiry; an operator's resume has none
-        is_slurms = command.kind is Kind.RESUME and not command.repair
-        waits = is_slurms and (command.expiry or 0) >= now
+        # slurmctld waits for a boot until the expiry
+        waits = command.is_slurms_boot and (command.expiry or 0) >= now
         return {
             "cluster": self._cluster,
             "node": command.node,
