@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from ops.dead_letters.letter import Letter
 from producers.message import Message
 from schemas import headers
-from schemas.commands import PowerCommand
+from schemas.commands import Kind, PowerCommand
 from schemas.events import RequestEvent, Transition, transition_event
 from schemas.notices import Notice
 from schemas.numbers import MOST
@@ -88,7 +88,9 @@ def replacement(letter: Letter, event: RequestEvent) -> PowerCommand | None:
         return None
     note = f"by {event.by}, replaces {command.id}"
     expiry = command.expiry
-    if expiry is not None:  # the same time after the request as before
+    if command.kind is Kind.RESUME:
+        expiry = None  # slurmctld does not call now: a server that runs must not boot again
+    elif expiry is not None:  # the same time after the request as before
         expiry = min(max(0, expiry + generation - command.generation), MOST)
     return replace(
         command,

@@ -16,6 +16,7 @@ from ops.dead_letters.context import look_up_context
 from ops.dead_letters.describe import LetterContext, description, is_stale, replay_effect
 from ops.dead_letters.groups import grouped
 from ops.dead_letters.letter import Undelivered, letter_from
+from ops.dead_letters.messages import Operator, discarded, replacement
 from ops.dead_letters.select import LetterFilter, Places, key
 from ops.nodes.node_state import NodeStatus
 from schemas import headers
@@ -240,3 +241,20 @@ def test_an_event_about_a_job_that_a_webhook_refused_is_found_by_the_job(
     other = letter(command("node1", jobs=(1,)))
     assert LetterFilter(job=4711).of([told, other]) == [told]
     assert LetterFilter(job=4712).of([told]) == []
+
+
+def test_a_restamped_resume_is_an_operators_and_a_suspend_expires_as_long_after_it_as_before() -> (
+    None
+):
+    """Slurmctld has not called again: a server that runs must not boot once more, with a job on it."""
+    by = Operator("me")
+    for kind in (Kind.RESUME, Kind.SUSPEND):
+        old = command(kind=kind)
+        dead = letter(old)
+        ended = discarded(dead, old, by, NOW, restamped=NOW)
+        new = replacement(dead, ended)
+        assert new is not None
+        assert (new.kind, new.node, new.generation) == (kind, old.node, NOW)
+        assert not new.is_slurms_boot
+        assert old.is_slurms_boot is (kind is Kind.RESUME)
+        assert new.expiry == (None if kind is Kind.RESUME else NOW + 600 * 10**9)
