@@ -44,7 +44,7 @@ from workers.power.carry_out import StepTaker
 from workers.power.cloud_events import CloudEvents
 from workers.power.metrics import PowerMetrics
 from workers.power.next_step import BOOTS_STUCK
-from workers.power.node import QUEUED, Calling, Decided, PendingNode
+from workers.power.node import QUEUED, Calling, Decided, PendingNode, joined
 from workers.power.publisher import Publisher
 from workers.power.reception import HELD_ELSEWHERE
 from workers.power.state import EngineState
@@ -374,6 +374,22 @@ def test_a_node_that_is_to_call_takes_its_turn_and_resumes_go_first(bench: Bench
     assert {n.phase for n in bench.state.nodes.values()} == {QUEUED}
     turns = [bench.driver.next_turn(time.monotonic()) for _ in range(3)]
     assert turns == ["node1", "node2", None]
+
+
+def test_a_resume_of_a_node_whose_suspend_waits_for_its_turn_goes_before_other_suspends(
+    bench: Bench,
+) -> None:
+    """A job waits for it, and nobody for the power-offs that a slow cloud still has to take."""
+    others = [replace(OLD, node=f"node{number}") for number in (2, 3)]
+    for asked in (*others, OLD):
+        bench.steps.take(bench.put(node(asked, pending(asked))), MakeCall(Act("os-stop", "id-1")))
+    waiting = bench.state.nodes["node1"]
+    resumed = joined(waiting, pending(UP), row(UP), {}, {}, waiting.fresh_after)
+    bench.state.put(resumed, touch=True)
+    bench.lists(OFF)
+    bench.steps.turn()
+    turns = [bench.driver.next_turn(time.monotonic()) for _ in range(4)]
+    assert turns == ["node1", "node2", "node3", "node1"]
 
 
 def test_a_node_that_waits_for_a_whole_listing_orders_one(bench: Bench) -> None:

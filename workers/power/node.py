@@ -220,9 +220,9 @@ def joined(  # noqa: PLR0913, PLR0917 - what acceptance found out
 
 
 def moved(node: PendingNode, row: DesiredRow, now: float) -> PendingNode:
-    """After its row was read; what was learned for another generation is void, but for boots."""
+    """After its row was read; what was learned, or queued, for another generation is void, but for boots."""
     if row.generation != node.row.generation:
-        phase = LOOKING if isinstance(node.phase, Judging | Decided) else node.phase
+        phase = node.phase if node.is_calling else LOOKING
         node = replace(
             node, phase=phase, conflicts=0, trouble=None, image_id=None, patient_since=now
         )
