@@ -28,7 +28,7 @@ from workers.store.database import open_store, reading
 from workers.store.holds import Hold
 from workers.store.lease_owner import Lease, Owner
 from workers.store.nodes import NodeTable
-from workers.store.slurm_view import SnapshotReader
+from workers.store.slurm_view import SlurmView, SnapshotReader
 from workers.store.snapshots import StoredListing
 
 if TYPE_CHECKING:
@@ -509,6 +509,31 @@ def test_snapshots_show_how_far_our_clock_is_ahead_of_the_hooks(
     assert view is not None
     assert view.ahead == pytest.approx(ahead if known else 0.0, abs=5.0)
     assert view.recent is known
+
+
+class ReadByMany(SnapshotReader):
+    """While it reads a snapshot, so many others find the same one, as guards of calls do on their threads."""
+
+    others = 5
+
+    def _read(self, connection: sa.Connection) -> SlurmView | None:
+        if self.others:
+            self.others -= 1
+            self.view()
+        return super()._read(connection)
+
+
+def test_one_late_snapshot_is_no_difference_of_the_clocks_however_many_threads_read_it(
+    store: sa.Engine, scene: Scene
+) -> None:
+    """It was taken 30 s ago: a node may have registered since, and have a job."""
+    reader = ReadByMany(store, CLUSTER, enabled=None, stale_after=60.0)
+    late = replace(scene.snapshot(), generation=time.time_ns() - 30 * NS)
+    with store.begin() as connection:
+        snapshots.keep_snapshot(connection, late)
+    view = reader.view()
+    assert view is not None
+    assert (view.ahead, view.recent) == (0.0, False)
 
 
 def test_a_server_that_its_nodes_own_cloud_lists_too_is_no_stray(scene: Scene) -> None:

@@ -1,7 +1,6 @@
 """Slurm's snapshots in the store, as a power worker uses them, and the listings that they ask for."""
 
 import time
-from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -95,7 +94,8 @@ class SnapshotReader:
         self._trusted_from: int | None = None
         self._generation = 0
         self._late: list[str] = []  # the clouds not listed for it yet
-        self._delays: deque[float] = deque(maxlen=_COMPARED)
+        # by generation: many threads may see a new snapshot first
+        self._delays: dict[int, float] = {}
         self._newest = SlurmView(0, {}, confirmed=False, fresh=False, recent=False)
         self.silent = False
 
@@ -116,12 +116,14 @@ class SnapshotReader:
             if received.generation != newest.generation:
                 newest = self._newest = self._read(connection) or newest
                 arrived = time.monotonic() - received.age
-                self._delays.append(arrived - newest.generation / 1e9)
+                delay = {newest.generation: arrived - newest.generation / 1e9}
+                self._delays = dict([*(self._delays | delay).items()][-_COMPARED:])
+        delays = [*self._delays.values()]
         # the two clocks may differ: the quickest of the last ones took no time, as far as we know
-        delayed = self._delays[-1] - min(self._delays) if self._delays else 0.0
+        delayed = delays[-1] - min(delays) if delays else 0.0
         taken = time.time() - newest.generation / 1e9
         # what was held up by an outage comes in a burst, and differs by the time between two of them
-        agree = len(self._delays) == _COMPARED and max(self._delays) - min(self._delays) < _RECENT
+        agree = len(delays) == _COMPARED and max(delays) - min(delays) < _RECENT
         ahead = taken - received.age - delayed if agree else 0.0
         return replace(
             newest,
