@@ -179,8 +179,8 @@ def _boots_are_stuck(node: PendingNode, cloud: CloudSituation, now: float) -> bo
     others = {p.name: p for p in cloud.peers() if p.name != node.name and p.is_booting}
     half = {name: now - p.patient_since > p.group.boot_timeout / 2 for name, p in others.items()}
     for boot in cloud.elsewhere():
-        if boot.is_over and boot.age < now - node.patient_since:
-            return False  # it began later, and has completed
+        if boot.is_over and 0 <= boot.age < now - node.patient_since:
+            return False  # it began later, and has completed; below 0, nobody knows when
         if not boot.is_over and boot.node != node.name:
             half.setdefault(boot.node, boot.age > node.group.boot_timeout / 2)
     stuck = sum(half.values())
