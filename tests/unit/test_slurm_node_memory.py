@@ -13,7 +13,7 @@ from schemas.snapshot import RESUME_TIMEOUT
 from tests.testbed.messages import MOMENT, command, event
 from workers.config.tables import SlurmSettings
 from workers.slurm.after_update import after_due, after_event, failures_before, returning_sooner
-from workers.slurm.due import due_updates, never_due, not_returned
+from workers.slurm.due import due_updates, never_due, not_returned, told_in_vain
 from workers.slurm.node_memory import Due, NodeMemory
 from workers.slurm.nodes import JobState, NodeState
 from workers.slurm.requeued import Requeued, follow
@@ -81,6 +81,23 @@ def test_an_event_from_the_future_delays_nothing_and_every_store_holds_its_end(
     assert memory == after_event(now_, nothing, OUT, SETTINGS, NOW)
     assert memory is not None
     assert memory.due_at <= MOST
+
+
+def test_a_node_whose_power_workers_clock_is_behind_waits_as_long_for_its_cloud_as_others() -> None:
+    """An event happens after its request, which slurmctld's host has stamped: no boot is given up at once."""
+    parked = event(Transition.PARKED, cause=Cause("network", "away"), time=MOMENT - 3600 * NS)
+    memory = after_event(parked, SlurmUpdate(UpdateKind.NOTHING, "node1", ""), None, SETTINGS, NOW)
+    assert memory is not None
+    assert (memory.due, memory.due_at) == (Due.GIVE_BACK, MOMENT + 30 * NS)
+
+
+@pytest.mark.parametrize(("age", "again"), [(11, True), (9, False), (-3600, True)])
+def test_an_outcome_is_told_again_some_seconds_after_it_whatever_its_senders_clock_says(
+    age: int, *, again: bool
+) -> None:
+    ended = replace(FAILED, time=NOW - age * NS)
+    found, waiting = told_in_vain({"node1": (MOMENT, ended)}, {}, SETTINGS, NOW)
+    assert (found, waiting) == ({"node1": ended} if again else {}, [])
 
 
 def test_node_that_was_given_back_stays_in_service_and_its_failure_counts() -> None:

@@ -58,8 +58,11 @@ def after_event(
 
 
 def _happened(event: RequestEvent, now: int) -> int:
-    """When an event happened; the clock of its sender may be ahead of ours."""
-    return min(event.time, now)
+    """When an event happened: after its request, which slurmctld's host has stamped, and before now.
+
+    The clock of its sender, a power worker, may be ahead of ours or behind it.
+    """
+    return min(max(event.time, event.generation), now)
 
 
 def _failed(
