@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 from prometheus_client import CollectorRegistry
 
 from tests.testbed.deliveries import RecordingLink, delivery, outbox_on
-from tests.testbed.installation import CLUSTER, Installation
+from tests.testbed.installation import CLUSTER, ONE_GROUP, Installation
 from tests.testbed.instant import InstantCloud, InstantLink, engine_on
 from tests.testbed.requests import resume, suspend
+from tests.testbed.stores import STORES
 from tests.testbed.waiting import until
 from workers.power.metrics import PowerMetrics
 from workers.power.publisher import Publisher
 from workers.power.reception import Reception
 from workers.power.state import EngineState
 from workers.store.database import open_store
+from workers.store.lease_owner import Lease, Owner
 from workers.store.power_store import Accepted, PowerStore
-from workers.store.slurm_view import SnapshotReader
+from workers.store.slurm_view import SlurmView, SnapshotReader
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,6 +31,7 @@ if TYPE_CHECKING:
     from producers.message import Message
     from workers.broker.delivery import Delivery
 
+NS = 10**9
 NODES = [f"main{number}" for number in range(1, 701)]
 
 
@@ -107,3 +112,32 @@ def test_a_suspend_waits_from_its_arrival_on_also_in_the_backlog(run_dir: Path) 
         reception.turn()
     [request] = reception.arrived
     assert request.since <= come
+
+
+class HooksBehind(SnapshotReader):
+    """Snapshots have shown that our clock is an hour ahead of the hooks'."""
+
+    def __init__(self) -> None:
+        """It opens nothing."""
+        self.ahead = 3600 * NS
+
+    def view(self) -> SlurmView:
+        return SlurmView(1, {}, confirmed=True, ahead=self.ahead / NS)
+
+
+def test_slurm_waits_for_a_boot_though_by_our_clock_that_is_an_hour_ahead_it_does_not(
+    run_dir: Path,
+) -> None:
+    """A server that still runs, because its suspend was late, must boot, or Slurm ignores its slurmd."""
+    site = Installation(run_dir / "site", "amqp://me:secret@127.0.0.1:1/v", more=ONE_GROUP)
+    settings = site.settings
+    engine = open_store(STORES.url(run_dir / "state.db"), "state")
+    publisher = Publisher(outbox_on(RecordingLink()), CLUSTER, PowerMetrics(CollectorRegistry()))
+    with closing(Owner(engine.url)) as owner:
+        store = PowerStore(engine, CLUSTER, Lease(owner, 60.0, settling=20.0))
+        reception = Reception(settings, EngineState(), store, HooksBehind(), publisher)
+        asked = resume("node1", after=-3600.0)
+        reception.receive(delivery(replace(asked, expiry=asked.generation + 600 * NS)))
+        reception.turn()
+        assert store.read_one("node1").boot_due
+    engine.dispose()

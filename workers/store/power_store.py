@@ -130,7 +130,7 @@ class PowerStore:
     def accept(self, requests: Sequence[Asked], ends: Sequence[RequestEvent], now: int) -> Accepted:
         """Open the requests' rounds, raise desired states, take leases; end what ends at once.
 
-        `now` in ns since the epoch.
+        `now` in ns since the epoch, by the hooks' clock as far as that is known.
         """
         cluster, asked = self._cluster, {one.key: one.command for one in requests}
         opened = [Round(*key, one.node, one.generation, now) for key, one in asked.items()]

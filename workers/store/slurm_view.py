@@ -82,6 +82,7 @@ class SnapshotReader:
     Attributes:
         silent: whether no snapshot has come since this worker began to use the store: late suspends
             and new ones wait.
+        ahead: ns by which this host's clock is ahead of the hooks', as `SlurmView.ahead`.
     """
 
     def __init__(
@@ -98,6 +99,7 @@ class SnapshotReader:
         self._delays: dict[int, float] = {}
         self._newest = SlurmView(0, {}, confirmed=False, fresh=False, recent=False)
         self.silent = False
+        self.ahead = 0
 
     def doubt(self) -> None:
         """Note that the store was away: it may have come back in an old state."""
@@ -125,6 +127,7 @@ class SnapshotReader:
         # what was held up by an outage comes in a burst, and differs by the time between two of them
         agree = len(delays) == _COMPARED and max(delays) - min(delays) < _RECENT
         ahead = taken - received.age - delayed if agree else 0.0
+        self.ahead = int(ahead * 1e9)
         return replace(
             newest,
             confirmed=newest.generation > trusted_from,
