@@ -27,6 +27,7 @@ from workers.process.runtime import Runtime
 from workers.resync import drift_memory
 from workers.resync.drift import Drift
 from workers.resync.drift_memory import DriftMemory
+from workers.resync.snapshot_intake import SnapshotIntake
 from workers.resync.worker import ResyncWorker
 from workers.slurm.node_memory import Due, NodeMemory, remember
 from workers.store import snapshots, tables
@@ -203,6 +204,24 @@ def test_a_snapshot_from_the_future_shows_where_the_hooks_clock_is_unless_that_w
     with bench.run.store.begin() as connection:
         known = snapshots.snapshot_age(connection, CLUSTER)
     assert (known.generation if known else None) == (None if reset else ahead.generation)
+
+
+@pytest.mark.parametrize(("pace", "known"), [(0, True), (60, False)])
+def test_snapshots_that_come_as_fast_as_they_are_taken_are_not_old_though_our_clock_is_ahead(
+    bench: Bench, *, pace: int, known: bool
+) -> None:
+    """An hour ahead, no node would be powered on or off. Those that waited in a queue come all at once."""
+    settings = bench.run.settings
+    slurm = structs.replace(settings.slurm, snapshot_interval=60.0)
+    intake = SnapshotIntake(structs.replace(settings, slurm=slurm), bench.run.store)
+    kept = []
+    for number in range(5):
+        taken = replace(
+            view(time.time_ns() + (number * pace - 3600) * NS), correlation_id=f"{number:032x}"
+        )
+        parts = [delivery(part.body) for part in messages(taken, 2)]
+        kept += [intake.add(part) is not None for part in parts]
+    assert kept == [False] * 9 + [known]
 
 
 @pytest.mark.slow

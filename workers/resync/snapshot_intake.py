@@ -14,6 +14,8 @@ from workers.store.database import reading
 from workers.store.generations import CLOCKS_DIFFER, is_after_reset
 
 _NS = 1_000_000_000
+# So many of the last snapshots show whether they come as fast as they are taken.
+_COMPARED = 5
 
 
 class SnapshotIntake:
@@ -23,6 +25,8 @@ class SnapshotIntake:
         self._settings = settings
         self._store = store
         self._parts: list[Snapshot] = []
+        # by generation: when the first part came (monotonic), less when it was taken, in seconds
+        self._delays: dict[int, float] = {}
         self._log = structlog.get_logger()
 
     def add(self, delivery: Delivery) -> Snapshot | None:
@@ -37,12 +41,11 @@ class SnapshotIntake:
             self._log.error("message_rejected", queue=delivery.queue, field=error.field)
             return None
         now = time.time_ns()
-        age = (now - part.generation) / _NS
-        # a part that was in the queue for long no longer shows Slurm's state; one from the future
-        # shows how far the hooks' clock has come, unless that was reset since
-        fresh = age <= self._settings.stale_after and not self._is_from_before_reset(part, now)
-        if part.cluster != self._settings.cluster or not fresh:
-            self._log.error("snapshot_rejected", cluster=part.cluster, age=round(age, 1))
+        ours = part.cluster == self._settings.cluster
+        # one from the future shows how far the hooks' clock has come, unless that was reset since
+        if not (ours and self._is_fresh(part, now)) or self._is_from_before_reset(part, now):
+            age = round((now - part.generation) / _NS, 1)
+            self._log.error("snapshot_rejected", cluster=part.cluster, age=age)
             return None
         if self._parts and part.generation < self._parts[0].generation:
             return None
@@ -54,6 +57,19 @@ class SnapshotIntake:
         with self._store.begin() as connection:
             is_newest = snapshots.keep_snapshot(connection, whole)
         return whole if is_newest else None
+
+    def _is_fresh(self, part: Snapshot, now: int) -> bool:
+        """Whether it was not in the queue for long: such a one no longer shows Slurm's state.
+
+        Snapshots that come as fast as they are taken were not, though all seem to be old: our clock is
+        ahead of the hooks'.
+        """
+        self._delays.setdefault(part.generation, time.monotonic() - part.generation / _NS)
+        self._delays = dict([*self._delays.items()][-_COMPARED:])
+        delays = self._delays.values()
+        in_step = max(delays) - min(delays) < self._settings.slurm.snapshot_interval / 2
+        is_young = now - part.generation <= self._settings.stale_after * _NS
+        return is_young or (in_step and len(delays) == _COMPARED)
 
     def _is_from_before_reset(self, part: Snapshot, now: int) -> bool:
         if part.generation <= now + CLOCKS_DIFFER:
