@@ -19,7 +19,8 @@ if ((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] < 502)); then
     exit 0
   done </proc/$$/status
 fi
-job=$SLURM_JOB_ID nodes=$SLURM_JOB_NODELIST
+# No job is 0: that is for --release.
+job=${SLURM_JOB_ID/#0*} nodes=$SLURM_JOB_NODELIST
 [[ $1 == --release ]] && job=0 nodes=- && shift
 exec </dev/null >/dev/null 2>&1
 cd -- "${1:-/run/lamplighter/prolog}" && [[ -p alive && -p door ]] || exit 0

@@ -120,6 +120,8 @@ def test_it_goes_on_at_once_in_a_folder_of_another_user(
     ("name", "value"),
     [
         ("SLURM_JOB_ID", ""),
+        ("SLURM_JOB_ID", "0"),
+        ("SLURM_JOB_ID", "007"),
         ("SLURM_JOB_ID", "../../etc/x"),
         ("SLURM_JOB_ID", "7 8"),
         ("SLURM_JOB_ID", "-1"),
