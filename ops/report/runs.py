@@ -1,9 +1,10 @@
 """Reads from the audit what Slurm reported about nodes: runs of jobs, and registrations."""
 
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from operator import attrgetter
 from typing import Annotated, NamedTuple
 
 import msgspec
@@ -99,16 +100,17 @@ def slurm_reports(
     if not reported_at:
         return None
     on = {history.node: history.powered_on for history in histories}
+    allocations = tuple(
+        Allocation(node, job, run.user, started, run.end or _off(on.get(node, ()), started, end))
+        for (job, started), run in runs.items()
+        for node in run.nodes
+    )
+    for times in registered.values():
+        times.sort()
     return SlurmReports(
-        tuple(
-            Allocation(
-                node, job, run.user, started, run.end or _off(on.get(node, ()), started, end)
-            )
-            for (job, started), run in runs.items()
-            for node in run.nodes
-        ),
+        allocations,
         {node: tuple(sorted(times)) for node, times in reported_at.items()},
-        tuple(_start_waits(runs, {node: sorted(times) for node, times in registered.items()})),
+        tuple(_start_waits(runs, allocations, registered)),
     )
 
 
@@ -121,18 +123,32 @@ def _off(powered_on: Sequence[PoweredOn], started: int, end: int) -> int:
 
 
 def _start_waits(
-    runs: Mapping[tuple[int, int], _Run], registered: Mapping[str, Sequence[int]]
+    runs: Mapping[tuple[int, int], _Run],
+    allocations: Iterable[Allocation],
+    registered: Mapping[str, Sequence[int]],
 ) -> Iterator[StartWait]:
     """The waits of nodes for slurmctld's timer: from a job's last registration to its start.
 
-    The job must have been there before: another one has not waited for the registration.
+    The job must have been there before: another one has not waited for the registration. A node waits
+    while no job has it: of those that start on it at once, it has waited for one.
     """
-    for (job, started), run in runs.items():
-        times = (registered.get(node, ()) for node in run.nodes)
-        last = max((x[at - 1] for x in times if (at := bisect_right(x, started))), default=0)
-        if run.submitted <= last and started - last <= _TIMER:
-            for node in run.nodes:
-                yield StartWait(node, job, last, started)
+    ready = {
+        (job, started): max((_before(registered.get(x, ()), started) for x in run.nodes), default=0)
+        for (job, started), run in runs.items()
+    }
+    busy: dict[str, int] = {}
+    for one in sorted(allocations, key=attrgetter("begin", "job")):
+        key, until = (one.job, one.begin), busy.get(one.node, 0)
+        last = ready[key]
+        if runs[key].submitted <= last and one.begin - last <= _TIMER and until <= last:
+            yield StartWait(one.node, one.job, last, one.begin)
+        busy[one.node] = max(until, one.end, one.begin + 1)
+
+
+def _before(times: Sequence[int], moment: int) -> int:
+    """The last of these times that is not after the moment; 0 if there is none."""
+    at = bisect_right(times, moment)
+    return times[at - 1] if at else 0
 
 
 def _ns(moment: datetime) -> int:

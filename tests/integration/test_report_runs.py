@@ -116,6 +116,20 @@ def test_the_wait_for_slurms_timer_is_from_the_last_registration_to_the_start(
     ]
 
 
+def test_a_node_waits_once_however_many_jobs_start_on_it(engine: sa.Engine) -> None:
+    """As the tasks of an array that share a node, or follow each other there; also in one second."""
+    record(engine, *(Registration("test", "node1", at(time)) for time in (50, 200)))
+    shared = [e for job in (1, 2, 3) for e in (run(job, 60), run(job, 60, 65))]
+    later = [e for job in (4, 5) for e in (run(job, 62 + job), run(job, 62 + job, 63 + job))]
+    record(engine, *shared, *later, run(6, 200, 200), run(7, 200))
+    found = reports(engine)
+    assert found is not None
+    assert found.start_waits == (
+        StartWait("node1", 1, at(50), at(60)),
+        StartWait("node1", 6, at(200), at(200)),
+    )
+
+
 @pytest.mark.parametrize(
     ("old", "new"),
     [(b'"user"', b'"loser"'), (b'"job_id":1', b'"job_id":2'), (b"ann", b"\xff"), (b"}", b"")],
