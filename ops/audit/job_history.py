@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from ops.audit.job_start import UNKNOWN, job_start
+from ops.audit.job_start import job_start
 from ops.audit.request_history import RequestHistory, request_history
 from schemas.envelope import parse
 from schemas.jobs import JOB_TRANSITIONS, JobEvent, JobTransition, job_event_from
@@ -39,10 +39,13 @@ class JobHistory:
 
     @property
     def timer(self) -> int | None:
-        """How long its last start waited for slurmctld's timer with all its nodes ready, ns."""
-        starts = (one.start for one in self.requests if one.start.timer is not None)
-        last = max(starts, key=lambda start: start.started_at or 0, default=UNKNOWN)
-        return last.timer
+        """How long its last start waited for slurmctld's timer with all its nodes ready, ns.
+
+        None if it waited for none of them, as a job that was requeued and started on nodes that were up.
+        """
+        last = self.last(JobTransition.STARTED)
+        starts = (x.start for x in self.requests if last and x.start.started_at == last.time)
+        return next((start.timer for start in starts), None)
 
     def last(self, *transitions: JobTransition) -> JobEvent | None:
         """The latest of these events."""

@@ -12,6 +12,7 @@ from schemas.events import RequestEvent, Transition, event_from
 from schemas.jobs import JobEvent, JobTransition, job_event_from
 from schemas.registrations import TYPE as REGISTERED
 from workers.audit.queries import Entry
+from workers.slurm.runs import MOST_TIMER
 from workers.store.tables import audit
 
 # Slurm reports times in whole seconds.
@@ -35,10 +36,14 @@ class JobStart:
 
     @property
     def timer(self) -> int | None:
-        """How long the job waited with all its nodes ready, ns: for slurmctld's timer of 30 s."""
+        """How long the job waited with all its nodes ready, ns: for slurmctld's timer of 30 s.
+
+        None if that is not known, or it waited longer: for something else, as when it was requeued.
+        """
         if self.started_at is None or self.job_registered_at is None:
             return None
-        return self.started_at - self.job_registered_at
+        waited = self.started_at - self.job_registered_at
+        return waited if waited <= MOST_TIMER else None
 
     @property
     def started_by(self) -> str:

@@ -17,6 +17,7 @@ from ops.report.question import Allocation, StartWait
 from schemas.jobs import JobTransition
 from schemas.numbers import MOST
 from schemas.registrations import TYPE as REGISTERED
+from workers.slurm.runs import MOST_TIMER
 from workers.store.tables import audit
 
 _STARTED, _ENDED = JobTransition.STARTED.type, JobTransition.ENDED.type
@@ -24,8 +25,6 @@ _NS = 1_000_000_000
 _EPOCH, _MICROSECOND = datetime.fromtimestamp(0, UTC), timedelta(microseconds=1)
 # A job may start before the worker sees its node running: by one listing, and clock differences.
 _EARLIER = 600 * _NS
-# slurmctld's timer runs every 30 s; both times are whole seconds, and its turn takes a moment.
-_TIMER = 33 * _NS
 _Moment = Annotated[datetime, Meta(tz=True)]
 
 
@@ -140,7 +139,7 @@ def _start_waits(
     for one in sorted(allocations, key=attrgetter("begin", "job")):
         key, until = (one.job, one.begin), busy.get(one.node, 0)
         last = ready[key]
-        if runs[key].submitted <= last and one.begin - last <= _TIMER and until <= last:
+        if runs[key].submitted <= last and one.begin - last <= MOST_TIMER and until <= last:
             yield StartWait(one.node, one.job, last, one.begin)
         busy[one.node] = max(until, one.end, one.begin + 1)
 

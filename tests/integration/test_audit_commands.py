@@ -15,6 +15,7 @@ import pytest
 import sqlalchemy as sa
 from cloudevents.core.formats.json import JSONFormat
 
+from ops.audit.job_history import job_history
 from ops.cli.terminal import moment, plain
 from schemas.events import Cause, CloudAction, Transition
 from schemas.jobs import JobEvent, JobTransition
@@ -26,7 +27,7 @@ from tests.testbed.processes import MINIMAL_ENVIRONMENT
 from tests.testbed.waiting import until
 from workers.audit.log import append
 from workers.audit.record import record_of
-from workers.store.database import open_store
+from workers.store.database import open_store, reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -185,6 +186,45 @@ def test_why_separates_the_jobs_other_nodes_from_slurms_timer(site: Installation
         (25, "until Slurm's timer started the job"),
     ]
     assert "25.0 s of it until Slurm's timer" in output(site, "why", "99")
+
+
+def test_a_job_that_was_requeued_has_not_waited_for_slurms_timer(site: Installation) -> None:
+    """Slurm gave it its node again later, or it started there once more."""
+    asked = [command(f"node3{job}", jobs=(job,), generation=at(700)) for job in (1, 2)]
+    starts = [(1, 1140), (2, 742), (2, 1140)]
+    record(
+        site,
+        [
+            *(event(Transition.ACCEPTED, one, time=at(701)) for one in asked),
+            *(event(Transition.COMPLETED, one, time=at(720)) for one in asked),
+            *(Registration("test", one.node, at(730)) for one in asked),
+            *(
+                JobEvent(
+                    JobTransition.STARTED,
+                    "test",
+                    job,
+                    at(725),
+                    at(time),
+                    nodes=(f"node3{job}",),
+                    started_at=at(time),
+                    user="ann",
+                )
+                for job, time in starts
+            ),
+        ],
+    )
+    (one,) = site.lamplighter("audit", "why", "1", "--json").lines
+    assert one["slurm_timer_seconds"] is None
+    assert [(round(x["seconds"]), x["what"]) for x in one["waits"]][-1] == (
+        410,
+        "until Slurm started job 1",
+    )
+    (two,) = site.lamplighter("audit", "why", "2", "--json").lines
+    assert two["slurm_timer_seconds"] == 12
+    engine = open_store(site.settings.store.audit_url, "audit")
+    with reading(engine) as connection:
+        assert [job_history(connection, job).timer for job in (1, 2)] == [None, None]
+    engine.dispose()
 
 
 def test_list_shows_who_replayed_a_request_and_why(site: Installation) -> None:

@@ -21,6 +21,9 @@ _RAN = frozenset({"COMPLETED", "TIMEOUT", "OUT_OF_MEMORY"})
 # The exit codes of a job that slurmctld ended, as 22.05 and 24.11 set them: any other is slurmd's report
 # of the end of its script.
 _ENDED_BY_SLURMCTLD = frozenset({0, 1})
+# For which a job may wait for slurmctld's timer when its nodes are ready, ns: it runs every 30 s; Slurm's
+# times are whole seconds, and its turn takes a moment.
+MOST_TIMER = 33_000_000_000
 # The state of a run that Slurm no longer shows: a requeue ended it, or the last observation is too old;
 # and of a job that Slurm no longer shows, although no end of it was seen.
 GONE = "GONE"
