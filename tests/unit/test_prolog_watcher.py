@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import time
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -302,6 +303,30 @@ def test_a_script_that_comes_costs_no_line_for_each_that_waits(
             bench.scripts.start(SLURM_JOB_NODELIST="node1")
             turn_until(watcher, partial(bench.waits, number), "it to wait")
         assert keep.call_count == 4 + 5
+
+
+def test_an_answer_that_comes_in_parts_costs_few_turns(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each part of 4 kB would cost a look at all scripts: the watcher waits for the rest of it."""
+    monkeypatch.setattr(prolog, "_REST", 0.05)
+    bench.slurm.nodes = None
+    os.write(bench.slurm.fds[1], b"a part")
+    with bench.watcher() as watcher:
+        bench.scripts.start(SLURM_JOB_NODELIST="node1")
+        turn_until(watcher, lambda: bench.slurm.asked, "the query")
+        began = time.monotonic()
+        for _ in range(4):
+            watcher.turn(prolog._TURN)
+        assert time.monotonic() - began >= 4 * prolog._REST
+
+
+def test_after_a_failure_no_job_is_shown_as_waiting(bench: Bench) -> None:
+    """Also while the watcher cannot start again: all scripts have gone on."""
+    with bench.watcher() as watcher:
+        bench.scripts.start(SLURM_JOB_NODELIST="node1")
+        turn_until(watcher, lambda: bench.waits(1), "it to wait")
+    assert bench.waits(0)
 
 
 def test_no_more_jobs_wait_than_half_of_the_files_that_may_be_open(

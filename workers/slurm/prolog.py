@@ -35,6 +35,8 @@ _LEAST, _SHARE, _MOST, _IDLE = 0.25, 10, 1.0, 60.0
 _JOB_PACE, _JOBS_A_SECOND, _JOBS_AT_ONCE = 30.0, 2, 20
 # Seconds after which the number of slots is found out again, if nobody waits.
 _SLOTS_PACE = 60.0
+# Seconds for the rest of an answer, of which scontrol prints 4 kB at a time: fewer turns.
+_REST = 0.001
 # Seconds within which a reading must succeed: otherwise no job waits longer.
 _AWAY = 5.0
 # Bytes of a list of nodes; a longer one is not sent, and all nodes are read.
@@ -83,8 +85,9 @@ class PrologWatcher:
         self._log = structlog.get_logger()
 
     def close(self) -> None:
-        """End what runs for it."""
+        """End what runs for it; nobody waits then."""
         self._session.close()
+        self._metrics.waiting.set(0)
 
     def turn(self, timeout: float) -> None:
         """Wait for a script, an answer or the next reading, at most `timeout` seconds, and handle it.
@@ -180,6 +183,7 @@ class PrologWatcher:
         """Take the answer in, if it is there."""
         text, now = self._session.answer(), time.monotonic()
         if text is None and self._session.fds and now - asked_at < _AWAY:
+            time.sleep(_REST)
             return
         self._asked_at = None
         if text is None:

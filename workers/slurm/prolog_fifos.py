@@ -59,6 +59,8 @@ class PrologFifos:
                 for left in folder.glob("wait.*"):
                     left.unlink()
                 self._alive = _held(folder / "alive")
+                held = (("door", self._door), ("alive", self._alive))
+                self._places = [(f"{folder}/{name}", os.fstat(fd)) for name, fd in held]
                 failed.pop_all()
         except BlockingIOError:
             raise ConfigError("slurm.prolog: another slurm worker serves this folder") from None
@@ -77,11 +79,11 @@ class PrologFifos:
 
     def require_place(self) -> None:
         """Check that scripts still find these FIFOs; raises ConfigError if not, as when /run was cleaned."""
-        for name, fd in (("door", self._door), ("alive", self._alive)):
+        for path, held in self._places:
             with suppress(OSError):
-                if os.path.samestat((self._folder / name).lstat(), os.fstat(fd)):
+                if os.path.samestat(os.lstat(path), held):
                     continue
-            raise ConfigError(f"slurm.prolog: {self._folder / name} was removed or replaced")
+            raise ConfigError(f"slurm.prolog: {path} was removed or replaced")
 
     def wait(self, timeout: float | None, others: Iterable[int] = ()) -> None:
         """Wait until a script comes, one of the others is readable, or for `timeout` seconds."""
