@@ -8,12 +8,14 @@ import sqlalchemy as sa
 
 from ops.cli.errors import STORE_ERRORS
 from ops.cli.session import Session
+from ops.doctor.access import User, status_of
 from ops.doctor.host import wrong
 from ops.doctor.slurm import version_of
 from ops.install.slurm_rules import SLOW_SALLOC
 from ops.install.units import PROGRAMS, PROLOG, PROLOG_DROP_IN, RUN
 from ops.site.findings import Finding, Severity
 from ops.site.kinds import Kind
+from producers.disk import user_name
 from schemas.registrations import TYPE as REGISTERED
 from workers.config.settings import Settings
 from workers.slurm.prolog_slots import default_slots, knows_tunable
@@ -67,6 +69,10 @@ def of_prolog(
         remedy = f"PrologSlurmctld={PROGRAMS / PROLOG} in slurm.conf"
         yield wrong(Kind.PROLOG, words, remedy)
         return
+    user = User.named(config.get("SlurmUser", "").partition("(")[0])
+    if is_set is not None and (finding := _foreign(is_set, user)):
+        yield finding
+        return
     yield Finding(
         Severity.NOTE,
         Kind.PROLOG,
@@ -75,6 +81,17 @@ def of_prolog(
     )
     if is_set is not None:
         yield _slots(config, settings, tuned=tuned)
+
+
+def _foreign(folder: Path, user: User | None) -> Finding | None:
+    """Whether the folder or a FIFO is another user's: the program, which runs as SlurmUser, uses none."""
+    for path in (folder, folder / "door", folder / "alive"):
+        status = status_of(path)
+        if user is not None and status is not None and status.st_uid != user.uid:
+            words = f"{path} belongs to {user_name(status.st_uid)}, not to SlurmUser {user.name}: no job waits"
+            remedy = f"run lamplighter worker slurm as {user.name}; chown -R {user.name} {folder}"
+            return wrong(Kind.PROLOG, words, remedy)
+    return None
 
 
 def _worth(version: tuple[int, int], boots: int | None, *, in_use: bool) -> str:

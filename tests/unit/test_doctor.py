@@ -389,7 +389,7 @@ def prolog(  # noqa: PLR0913 - what decides
 ) -> dict[str, Finding]:
     """The findings about lamplighter-prolog by key."""
     settings.path.write_text(GOOD_TOML.replace("[slurm]\n", f"[slurm]\n{toml}\n"))
-    config = {"SLURM_VERSION": version, "PrologSlurmctld": program}
+    config = {"SLURM_VERSION": version, "PrologSlurmctld": program, "SlurmUser": "nobody(65534)"}
     return {
         one.kind: one
         for one in of_prolog(config, load(settings.path, {}), tuned=tuned, boots=boots)
@@ -410,6 +410,25 @@ def test_a_prolog_that_waits_in_another_folder_is_named(settings: Settings) -> N
     assert "waits in /run/lamplighter/prolog, but slurm.prolog is /run/x" in found.words
     own = prolog(settings, "/etc/slurm/site-prolog", toml='prolog = "/run/x"')["prolog"]
     assert own.severity is Severity.NOTE, "a program of the site's may call it with its folder"
+
+
+@pytest.mark.parametrize("other", ["prolog", "prolog/door", "prolog/alive"])
+def test_a_prolog_whose_folder_is_not_slurmusers_is_named(
+    settings: Settings, run_dir: Path, other: str
+) -> None:
+    """As after the slurm worker has run as root: the program uses nothing of another user's."""
+    if os.geteuid() == 0:
+        (run_dir / "prolog").mkdir()
+        for name in ("prolog/door", "prolog/alive"):
+            (run_dir / name).touch()
+        site = "/etc/slurm/site-prolog", f'prolog = "{run_dir}/prolog"'
+        for path in (run_dir / "prolog", *(run_dir / "prolog").iterdir()):
+            os.chown(path, 65534, 65534)
+        assert prolog(settings, site[0], toml=site[1])["prolog"].severity is Severity.NOTE
+        os.chown(run_dir / other, 0, 0)
+        found = prolog(settings, site[0], toml=site[1])["prolog"]
+        assert found.severity is Severity.WRONG
+        assert f"{run_dir / other} belongs to root, not to SlurmUser nobody" in found.words
 
 
 @pytest.mark.parametrize("parameter", ["PrologEpilogTimeout", "PrologTimeout"])
