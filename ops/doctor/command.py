@@ -28,6 +28,7 @@ from ops.doctor.secrets import known_secrets
 from ops.doctor.settings import of_settings
 from ops.doctor.slurm import config_from, of_names, of_slurm, of_slurm_places
 from ops.doctor.units import of_systemd
+from ops.install.slurm_conf import read_slurm_conf
 from ops.site import findings
 from ops.site.findings import Finding, Severity
 from ops.site.kinds import Kind
@@ -38,7 +39,7 @@ from schemas.roles import Role
 from schemas.snapshot import Snapshot
 from workers.broker.roles import AUTHORITIES
 from workers.config.settings import Settings
-from workers.config.slurm_location import is_installed
+from workers.config.slurm_location import is_installed, slurm_conf
 from workers.process.programs import problem_of
 from workers.resync.slurm_conf import conf_differences
 from workers.slurm.commands import SlurmAwayError, SlurmCommands
@@ -121,8 +122,7 @@ def _all_findings(session: Session) -> Iterator[Finding]:
     role = settings.broker.role
     slurm: dict[str, str] = {}
     yield from findings_of("Slurm", lambda: _of_slurmctld(session, settings, slurm))
-    user = slurm.get("SlurmUser", "slurm").partition("(")[0]
-    hooks = user if runs_hooks(settings, slurm) else None
+    hooks = slurm_user(settings, slurm) if runs_hooks(settings, slurm) else None
     yield from findings_of("files and folders", lambda: of_host(settings, hooks))
     yield from findings_of("settings", lambda: of_settings(settings))
     yield from findings_of("rights", lambda: of_planned(session.config, hooks))
@@ -174,6 +174,17 @@ def runs_hooks(settings: Settings, slurm: Mapping[str, str]) -> bool:
         if mine in (one.partition(".")[0] for one in hosts):
             return True
     return has_spool(settings.hook) or (not slurm and is_installed(settings))
+
+
+def slurm_user(settings: Settings, slurm: Mapping[str, str]) -> str | None:
+    """SlurmUser as slurmctld says or, if it does not answer, slurm.conf; None if that cannot be read."""
+    if slurm:
+        return slurm.get("SlurmUser", "").partition("(")[0]
+    conf = slurm_conf(settings)
+    try:
+        return None if conf is None else read_slurm_conf(conf).user
+    except ConfigError:
+        return None
 
 
 def _of_slurmctld(session: Session, settings: Settings, slurm: dict[str, str]) -> Iterator[Finding]:

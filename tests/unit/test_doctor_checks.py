@@ -101,6 +101,35 @@ def test_the_output_is_one_json_object_whatever_fails(
     assert SECRET not in result.output
 
 
+@pytest.mark.parametrize(
+    ("lines", "user"),
+    [("SlurmUser=nobody\n", "nobody"), ("ClusterName=c\n", "root"), (None, None)],
+)
+def test_while_slurmctld_is_away_slurm_conf_names_the_hooks_user(
+    run_dir: Path, monkeypatch: pytest.MonkeyPatch, lines: str | None, user: str | None
+) -> None:
+    """Folders that belong to another user than the usual slurm are right there; nothing is guessed."""
+    config = run_dir / "lamplighter.toml"
+    config.write_text(
+        GOOD_TOML.replace(":5672/", ":1/").replace("[slurm]", '[slurm]\nconf = "my.conf"')
+    )
+    config.chmod(0o640)
+    (run_dir / "spool").mkdir(mode=0o700)
+    if lines is not None:
+        (run_dir / "my.conf").write_text(lines)
+    seen: list[str | None] = []
+
+    def check(_: object, hooks: str | None) -> list[Finding]:
+        seen.append(hooks)
+        return []
+
+    monkeypatch.setattr(command, "_of_slurmctld", lambda *_: [])
+    monkeypatch.setattr(command, "of_host", check)
+    monkeypatch.setattr(command, "of_planned", check)
+    assert doctor(config).exit_code == 3
+    assert seen == [user, user]
+
+
 @pytest.mark.slow
 def test_a_part_that_accepts_and_is_silent_ends_in_time(
     run_dir: Path, monkeypatch: pytest.MonkeyPatch
