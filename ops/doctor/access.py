@@ -1,6 +1,5 @@
 """What a user may do with files and folders, seen by another user: root may look everywhere."""
 
-import grp
 import os
 import pwd
 import stat
@@ -28,8 +27,8 @@ class User:
             entry = pwd.getpwnam(name)
         except KeyError:
             return None
-        groups = {one.gr_gid for one in grp.getgrall() if name in one.gr_mem}
-        return cls(name, entry.pw_uid, frozenset({*groups, entry.pw_gid}))
+        # a directory may list no groups, and tell those of a user all the same
+        return cls(name, entry.pw_uid, frozenset(os.getgrouplist(name, entry.pw_gid)))
 
     def may(self, wanted: int, status: os.stat_result) -> bool:
         """Whether it has these permissions, all of them, on what `status` describes.

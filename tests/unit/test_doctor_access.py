@@ -45,6 +45,15 @@ def test_root_may_all_but_run_what_nobody_may_run() -> None:
     assert not root.may(EXECUTE, status(stat.S_IFREG | 0o666, 7))
 
 
+def test_a_user_has_the_groups_of_a_directory_that_lists_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As sssd does by default: what such a group may read is not named as closed to the user."""
+    monkeypatch.setattr(os, "getgrouplist", lambda name, gid: [gid, 4711] if name == "root" else [])
+    assert User.named("root") == User("root", 0, frozenset({0, 4711}))
+    assert User.named("no-such-user") is None
+
+
 @pytest.fixture
 def settings(run_dir: Path) -> Settings:
     """A site whose hooks run as nobody, in a folder below which tests may close folders."""
