@@ -1,5 +1,6 @@
 """`lamplighter init`: sets up Lamplighter on slurmctld's host."""
 
+import os
 import pwd
 import re
 import socket
@@ -34,7 +35,7 @@ from ops.install.slurm_conf import OWN_LINES, SlurmConf, read_slurm_conf
 from ops.install.slurm_lines import advice, slurm_lines
 from ops.install.units import CLOUD_SECRET, CONFIG, PROGRAMS
 from producers.addresses import is_loopback
-from producers.config_file import FILE_NAME
+from producers.config_file import FILE_NAME, find_config
 from producers.disk import read_file
 from producers.settings import ConfigError
 from workers.config.settings import load
@@ -104,6 +105,7 @@ def init(
         raise ConfigError("--broker: write amqp://HOST:5672/VHOST, without a user and a password")
     is_here = is_loopback(broker["host"].strip("[]"))
     slurm = read_slurm_conf(slurm_conf.absolute())
+    _require_found(slurm)
     management_url = _management_url(broker["host"]) if is_here else None
     answers["dry_run"] = dry_run
     site = ask_site(slurm, broker_url, answers, ask=not yes, management_url=management_url)
@@ -221,6 +223,16 @@ def _broker_commands(config: PlannedFile) -> Sequence[str]:
             raise ConfigError(f"these answers: {text}{option}") from None
         lines = broker_commands(settings.broker, settings.notify_keys)
         return [line.replace(folder, str(config.path.parent)) for line in lines]
+
+
+def _require_found(slurm: SlurmConf) -> None:
+    """Check that hooks and commands find no lamplighter.toml before the one that systemd's units name."""
+    ours = CONFIG / FILE_NAME
+    found = find_config({"PATH": os.environ.get("PATH", ""), "SLURM_CONF": str(slurm.path)})
+    if os.path.realpath(found) != os.path.realpath(ours):
+        raise ConfigError(
+            f"{found}: hooks and commands would read this file, and systemd's workers {ours}: move it there, or away"
+        )
 
 
 def _require_user(slurm: SlurmConf) -> None:

@@ -349,6 +349,20 @@ def test_an_answer_that_cannot_work_is_refused_before_anything_is_written(
     assert "write: " not in result.output
 
 
+def test_a_file_that_hooks_would_find_before_that_of_init_is_refused(folder: Path) -> None:
+    """Hooks and commands would use another broker, store and spool than the workers."""
+    words = ("--yes", "--cloud=site", "--strategy=stop")
+    found, ours = folder / "lamplighter.toml", units.CONFIG / "lamplighter.toml"
+    found.write_text('cluster = "by-hand"\n')
+    refused = run(folder, *words)
+    assert isinstance(refused.exception, ConfigError), refused.output
+    assert all(str(path) in str(refused.exception) for path in (found, ours))
+    assert refused.output == ""
+    found.unlink()
+    found.symlink_to(ours)
+    assert run(folder, *words).exit_code == 0
+
+
 def test_a_cloud_may_have_any_name(folder: Path) -> None:
     name = 'a "b".c'
     (folder / "clouds.yaml").write_text(CLOUDS.replace("  site:", f"  '{name}':"))
