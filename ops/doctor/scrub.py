@@ -13,6 +13,8 @@ _TOKENS = (
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"
     # a Fernet token of Keystone, and a JSON Web Token
     r"|gAAAA[\w=-]{16,}|eyJ[\w-]{8,}(?:\.[\w-]*)*"
+    # a secret of a webhook (Standard Webhooks)
+    r"|whsec_[\w+/=-]{16,}"
     r"|(?i:(?<=bearer )|(?<=basic ))\S+"
 )
 _LOOKS = re.compile(
@@ -20,10 +22,14 @@ _LOOKS = re.compile(
     # of a password too that has a slash or an @
     + r"|(?<=://)[^\s\"'<>]*@"
     r"|(?i:cookie2?\s*[:=])[^\n]*"
-    # a name, of a value and not of a file, as in TOML, JSON, JSON in JSON, a URL, a header
-    r"|(?i:passw|passphrase|passcode|pwd|secret|token|credential|(?:api|access|private).?key|authorization)"
-    r"[\w.-]{0,40}(?<!_file)(?<!_files)(?<!_endpoint)(?:\\*[\"']|&quot;|&#34;)?\s*(?:[:=]|%3[ADad])\s*"
-    r"(?:\\+\".*?\\+\"|\"(?:[^\"\\]|\\.)*\"|'[^']*'|(?<=:)[^\n\"']+|(?<=: )[^\n\"']+|\S+)",
+    # a name, of a value and not of a file, as in TOML, JSON, JSON in JSON, XML, a URL, a header
+    r"|(?i:passw|passphrase|passcode|(?<![a-z])pass(?![a-z])|pwd|secret|token|credential"
+    r"|(?:api|access|private).?key|authorization)"
+    r"[\w.-]{0,40}(?<!_file)(?<!_files)(?<!_endpoint)(?:\\*[\"']|&quot;|&#34;)?\s*(?:[:=>]|%3[ADad])\s*"
+    # a value: with quotes, and Python's or other marks before them; what brackets hold, or indented lines;
+    # the rest of the line, or a word
+    r"(?:\\+\".*?\\+\"|[bru]{0,2}(?:\"(?:[^\"\\]|\\.)*\"|'[^']*')|[\[({<>|][^\n]*(?:\n[ \t][^\n]*)*"
+    r"|(?<=:)[^\n\"']+|(?<=[:=] )[^\n\"']+|\S+)",
     re.DOTALL,
 )
 _LOOKS_LIKE_TOKEN = re.compile(_TOKENS, re.DOTALL)

@@ -68,6 +68,16 @@ HOSTILE = [
     "private_key: |odd15",
     "db postgresql://u@h/d?password=odd16",
     "# url = amqp://me:odd17@old-host/v",
+    "headers {'X-Auth-Token': b'odd18'}",
+    '{"passwords": ["x", "odd19"]}',
+    '{"secret":{"value":"odd20"}}',
+    "password: u'odd21'",
+    'password => "odd22"',
+    "<password>odd23</password>",
+    "client_secret: >-\n    x\n    odd24",
+    "password = two odd25 words",
+    "DB_PASS=odd26",
+    "sent with whsec_AAAAAAAAAAAAAAAAAodd27",
 ]
 TOML = """\
 cluster = "c"
