@@ -9,6 +9,7 @@ import sys
 import tarfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 
@@ -18,13 +19,14 @@ import sqlalchemy as sa
 from ops.cli.session import Session, pass_session
 from ops.cli.terminal import json_line, print_line
 from ops.doctor.checks import failure_of, words_of
-from ops.doctor.command import all_findings
+from ops.doctor.command import all_findings, of_this_host
 from ops.doctor.scrub import Scrubber
 from ops.doctor.secrets import known_secrets
 from ops.site.config import settings_of
 from producers.disk import open_file
-from producers.settings import read_toml
+from producers.settings import ConfigError, read_toml
 from workers.broker.depths import queue_depths
+from workers.config.slurm_location import find
 from workers.process.programs import run_program
 from workers.store.tables import audit
 
@@ -83,24 +85,32 @@ def _configuration(session: Session) -> str:
 
 
 def _versions(session: Session) -> str:
-    del session
     packages = sorted(f"{one.name} {one.version}" for one in metadata.distributions())
-    slurm = shutil.which("scontrol")
     return "\n".join(
         [
             f"lamplighter {metadata.version('lamplighter')}",
             f"python {sys.version}",
             f"system {platform.platform()}",
             f"sqlite {sqlite3.sqlite_version}",
-            _output(slurm, "--version").strip() if slurm else "slurm not on this host",
+            _slurm_version(session),
             *packages,
             "",
         ]
     )
 
 
+def _slurm_version(session: Session) -> str:
+    folder = None
+    with suppress(ConfigError):
+        folder = session.settings.slurm.bin
+    try:
+        return _output(find("scontrol", folder), "--version").strip()
+    except ConfigError:
+        return "slurm not on this host"
+
+
 def _queues(session: Session) -> str:
-    with session.channel() as channel:
+    with of_this_host(session).channel() as channel:
         depths = queue_depths(channel)
     return "".join(f"{one.name}: {one.ready} ready, {one.consumers} consumers\n" for one in depths)
 
@@ -115,7 +125,7 @@ def _audit(session: Session) -> str:
         .group_by(*columns)
         .order_by(*columns)
     )
-    with session.reading("audit") as connection:
+    with of_this_host(session).reading("audit") as connection:
         rows = connection.execute(query).all()
     lines = [f"{count:8} {type_} {transition or ''}\n" for type_, transition, count in rows]
     return "".join([f"events of the last {_DAYS} days\n", *lines])

@@ -16,13 +16,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ops.cli.main import cli
+from ops.cli.session import Session
 from ops.doctor import bundle as bundle_module
 from ops.doctor import checks
 from ops.doctor.scrub import MASK, Scrubber
 from schemas.events import Transition
+from schemas.roles import Role
 from tests.testbed.auditlog import pour
 from tests.testbed.messages import command, event
 from workers.config.settings import load
+from workers.errors import BrokerError
 from workers.process.echoes import PIECE
 from workers.store.database import open_store
 
@@ -243,6 +246,36 @@ def test_a_bundle_tells_what_a_report_needs(config: Path, run_dir: Path) -> None
     assert "not available: the broker" in parts["queues.txt"]
     assert "events of the last" in parts["audit.txt"]
     assert '"finding": "broker"' in parts["findings.jsonl"]
+
+
+def test_a_bundle_has_the_version_of_slurm_where_the_site_keeps_it(
+    config: Path, run_dir: Path
+) -> None:
+    program = run_dir / "own/bin/scontrol"
+    program.parent.mkdir(parents=True)
+    program.write_text("#!/bin/sh\n[ $1 = --version ] && echo slurm 99.5.1\n")
+    program.chmod(0o755)
+    config.write_text(f'{config.read_text()}[slurm]\nbin = "own/bin"\n')
+    assert "\nslurm 99.5.1\n" in bundle(config, run_dir / "b.tar.gz")["versions.txt"]
+
+
+def test_on_a_host_of_one_worker_its_role_looks(
+    config: Path, run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As for the findings: the operator's password is not there."""
+    (run_dir / "users/operator.password").rename(run_dir / "users/power.password")
+    roles = []
+
+    def looking(session: Session, *_: object) -> None:
+        roles.append(session.settings.broker.role)
+        raise BrokerError("away")
+
+    for name in ("channel", "reading"):
+        monkeypatch.setattr(Session, name, looking)
+    for part in ("queues.txt", "audit.txt"):
+        with pytest.raises(BrokerError):
+            bundle_module._PARTS[part](Session(config))
+    assert roles == [Role.POWER, Role.POWER]
 
 
 def test_only_its_owner_reads_a_bundle_and_no_file_is_replaced(config: Path, run_dir: Path) -> None:
