@@ -18,7 +18,9 @@ from docs.generate import pages
 from docs.manual import PROGRAMS
 from ops.cli.main import cli
 from ops.install.plan import LINKS
+from ops.install.units import password_owner
 from producers.settings import BROKER_FIELDS, HOOK_FIELDS, USERS_FIELDS
+from schemas.roles import Role
 from workers.config import clouds_yaml, fedcloud, settings
 from workers.config.groups import ServerTemplate
 from workers.config.tables import ProxySettings
@@ -170,6 +172,23 @@ def test_commands_and_options_exist(page: Path) -> None:
     assert {" ".join(words): list(unknown(words, cli)) for words in found if words} == {
         " ".join(words): [] for words in found if words
     }
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_init_is_named_by_its_path_before_it_has_linked_the_program(page: Path) -> None:
+    for block in (*_FENCED.findall(page.read_text()), *_INDENTED.findall(page.read_text())):
+        found = re.findall(r"(\S*)lamplighter init --", block)
+        assert set(found) <= {"/opt/lamplighter/bin/"}, block
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_slurm_user_runs_operators_commands_only_with_one_broker_user_for_all(page: Path) -> None:
+    """After `lamplighter init`, it may not read the operator's password: its commands only look."""
+    assert password_owner(Role.OPERATOR, "slurm") == "root"
+    for paragraph in page.read_text().split("\n\n"):
+        text = " ".join(paragraph.split())
+        if re.search(r"sudo -u slurm lamplighter|as SlurmUser\)?:$", text):
+            assert "one broker user for all" in text
 
 
 def sections_with_commands(text: str) -> Iterator[str]:
