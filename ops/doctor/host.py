@@ -71,12 +71,12 @@ def has_spool(hook: HookSettings) -> bool:
 def of_hooks(hook: HookSettings, config: Path, user: User) -> Iterator[Finding]:
     """What the hooks, which run as SlurmUser, need."""
     for key, path in (("hooks.spool", hook.spool), ("hooks.state", hook.state)):
-        yield from _folder(key, path, user, private=True)
+        yield from _folder(key, path, user)
         yield from of_space(key, path)
         # both controllers of a pair use one clock
         yield from of_disk(key, path, shared=key == "hooks.state")
     if hook.log_file is not None and status_of(hook.log_file) is None:
-        yield from _folder("hooks.log_file", hook.log_file.parent, user, private=False)
+        yield from _folder("hooks.log_file", hook.log_file.parent, user, hook.log_file)
     elif hook.log_file is not None and hook.log_file.is_dir():
         words = f"hooks.log_file: {hook.log_file} is a folder"
         yield wrong(Kind.UNWRITABLE, words, "name a file in it")
@@ -119,7 +119,9 @@ def _closed(key: str, path: Path, folder: Path, user: User) -> Finding:
     return wrong(Kind.FOLDER, words, f"chgrp it to a group of {user.name}, and chmod g+x {folder}")
 
 
-def _folder(key: str, path: Path, user: User, *, private: bool) -> Iterator[Finding]:
+def _folder(key: str, path: Path, user: User, file: Path | None = None) -> Iterator[Finding]:
+    """Whether the user can use a folder of its own, or make this file in one that others may use, too."""
+    private = file is None
     try:
         status = path.stat()
     except OSError as error:
@@ -134,10 +136,11 @@ def _folder(key: str, path: Path, user: User, *, private: bool) -> Iterator[Find
     elif (closed := user.closed_folder(path)) is not None:
         yield _closed(key, path, closed, user)
     elif not user.may(READ | WRITE | ENTER if private else WRITE | ENTER, status):
+        give = f"chown {user.name} {path}; chmod u+rwx {path}"
         yield wrong(
             Kind.FOLDER,
             f"{key}: {path} cannot be read and written by {user.name}, as whom the hooks run",
-            f"chown {user.name} {path}; chmod u+rwx {path}",
+            give if private else f"install -m 0640 -o {user.name} /dev/null {file}",
         )
     elif private and (problem := place_problem(path)) is not None:
         what, _, remedy = problem.partition(": ")

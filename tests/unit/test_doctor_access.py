@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shlex
 import stat
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -115,6 +117,20 @@ def test_a_log_that_slurm_user_may_not_write_is_named(settings: Settings) -> Non
     (settings.path.parent / "hooks.log").chmod(0o400)
     (found,) = of_hooks(settings.hook, settings.path, NOBODY)
     assert "hooks.log_file" in found.words
+
+
+@needs_root
+def test_a_log_in_a_folder_of_the_system_is_made_and_the_folder_stays(settings: Settings) -> None:
+    """Such as /var/log, which SlurmUser must not own."""
+    log = settings.path.parent / "hooks.log"
+    log.unlink()
+    os.chown(log.parent, 0, 0)
+    log.parent.chmod(0o755)
+    (found,) = of_hooks(settings.hook, settings.path, NOBODY)
+    assert found.words.startswith(f"hooks.log_file: {log.parent} ")
+    assert found.remedy == f"install -m 0640 -o nobody /dev/null {log}"
+    subprocess.run(shlex.split(found.remedy), check=True)
+    assert list(of_hooks(settings.hook, settings.path, NOBODY)) == []
 
 
 @needs_root
