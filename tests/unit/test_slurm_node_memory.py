@@ -194,6 +194,28 @@ def test_forgotten_node_with_our_reason_returns_after_one_cool_down() -> None:
     assert after.failures == 1
 
 
+@pytest.mark.parametrize("before", [None, replace(OUT, due=Due.FORGET, reason="other")])
+def test_a_forgotten_failure_counts_even_if_its_event_comes_after_the_return(
+    before: NodeMemory | None,
+) -> None:
+    """The worker was killed after it had told Slurm, and the broker was away for longer than the cool-down."""
+    down = NodeState("node1", "DOWN", frozenset({"POWERED_DOWN"}), TAKE_OUT.reason)
+    known = {} if before is None else {"node1": before}
+    (found,) = not_returned({"node1": down}, known, {"node1"}, SETTINGS, NOW)
+    earlier = before.failures if before else 0
+    assert (found.failures, found.due_at) == (earlier + 1, NOW + (10 << earlier) * NS)
+    returned = after_due(found, SlurmUpdate(UpdateKind.RETURN, "node1", ""), SETTINGS, NOW)
+    assert returned is not None
+    lost = event(Transition.FAILED, command(generation=MOMENT + 1), cause=FAILED.cause)
+    in_service = SlurmUpdate(UpdateKind.NOTHING, "node1", "Slurm does not wait for it")
+    assert after_event(lost, in_service, returned, SETTINGS, NOW) is None
+    assert failures_before(lost, returned) == earlier
+    next_time = event(Transition.FAILED, command(generation=NOW + 1), cause=FAILED.cause)
+    again = after_event(next_time, TAKE_OUT, returned, SETTINGS, NOW)
+    assert again is not None
+    assert again.failures == earlier + 2
+
+
 def test_only_nodes_with_our_reason_that_nothing_returns_are_taken_up() -> None:
     down = NodeState("node1", "DOWN", frozenset({"POWERED_DOWN"}), TAKE_OUT.reason)
     for state in (

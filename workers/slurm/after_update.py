@@ -12,6 +12,8 @@ from workers.slurm.decide import waits_for_cloud
 from workers.slurm.node_memory import Due, NodeMemory
 from workers.slurm.updates import SlurmUpdate, UpdateKind
 
+# The generation of a boot whose failure Slurm shows and nobody has remembered.
+UNKNOWN = 0
 _NS = 1_000_000_000
 _CHECK_AGAIN = 2 * _NS
 _CHECK_POWER_DOWN = 30 * _NS
@@ -21,7 +23,10 @@ def failures_before(event: RequestEvent, known: NodeMemory | None) -> int:
     """How many boots of the node failed in a row before the boot that an event is about."""
     if known is None:
         return 0
-    counted = known.generation == event.generation and known.failed_at > 0
+    same = known.generation == event.generation or (
+        known.generation == UNKNOWN and event.generation <= known.failed_at
+    )
+    counted = same and known.failed_at > 0
     return known.failures - 1 if counted else known.failures
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from schemas.events import RequestEvent
 from schemas.snapshot import OWN_REASON
 from workers.config.tables import SlurmSettings
-from workers.slurm.after_update import returns_at
+from workers.slurm.after_update import UNKNOWN, returns_at
 from workers.slurm.decide import RequestedState, abandoned_by_slurm
 from workers.slurm.node_memory import Due, NodeMemory
 from workers.slurm.nodes import NodeState
@@ -136,10 +136,11 @@ def not_returned(
         if not ours or node not in configured or (memory and memory.due is not Due.FORGET):
             continue
         if memory is None or memory.reason != state.reason:
-            # failures and generation are unknown: an event that is delivered again counts as the first
-            memory = memory or NodeMemory(node, 0, 0, Due.RETURN, now, "", state.reason, now)
-            due_at = returns_at(now, 1, settings)
+            # it counts now: its event may be delivered after the return, or never
+            failures = memory.failures + 1 if memory else 1
+            due_at = returns_at(now, failures, settings)
+            one = NodeMemory(node, UNKNOWN, failures, Due.RETURN, due_at, "", state.reason, now)
         else:
-            due_at = now + _REDELIVERY
-        found.append(replace(memory, due=Due.RETURN, due_at=due_at, reason=state.reason))
+            one = replace(memory, due=Due.RETURN, due_at=now + _REDELIVERY)
+        found.append(one)
     return found
