@@ -84,7 +84,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         ) from None
     except OSError as error:
         raise ConfigError(
-            f"{path}: {error.strerror}; write one beside slurm.conf (docs/configuration.md) or set "
+            f"{path}: {error.strerror}; run lamplighter init, or write one (docs/configuration.md) or set "
             "LAMPLIGHTER_CONFIG"
         ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -116,7 +116,7 @@ def _all_findings(session: Session) -> Iterator[Finding]:
         settings = session.settings
     except ConfigError as error:
         yield from findings_of("lamplighter.toml", lambda: of_configuration(session.config))
-        remedy = "correct that line; lamplighter config says what each setting means"
+        remedy = "correct that; lamplighter config says what each setting means"
         yield Finding(Severity.WRONG, Kind.CONFIGURATION, str(error), remedy)
         return
     role = settings.broker.role

@@ -61,7 +61,9 @@ def put_secret(path: Path, content: str | bytes, mode: int = 0o600) -> Path:
 
 
 def test_a_missing_file_is_reported_with_the_remedy(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"write one .* or set LAMPLIGHTER_CONFIG"):
+    with pytest.raises(
+        ConfigError, match=r"run lamplighter init, or write one .* or set LAMPLIGHTER_CONFIG"
+    ):
         hook_settings(tmp_path / "none.toml")
 
 
