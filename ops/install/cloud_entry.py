@@ -1,5 +1,6 @@
 """What `init` takes over from an entry of clouds.yaml: the login, its secret and its certificate."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,16 +12,15 @@ from ops.install.units import CLOUD_CA, CLOUD_SECRET
 from producers.disk import read_file
 from producers.settings import ConfigError
 from workers.config.clouds_entry import EntryRef, Kind, SeveralRegionsError, ignored_keys
-from workers.config.clouds_yaml import entry_defaults, entry_identity, entry_secret
+from workers.config.clouds_yaml import (
+    entry_defaults,
+    entry_identity,
+    entry_secret,
+    usual_places,
+)
 from workers.config.fedcloud import site_defaults
 from workers.config.yaml_file import read_yaml
 
-# Where openstackclient looks for clouds.yaml, in its order.
-_CLOUDS_YAML = (
-    Path("clouds.yaml"),
-    Path("~/.config/openstack/clouds.yaml"),
-    Path("/etc/openstack/clouds.yaml"),
-)
 # Certificates below them are this host's own, which its packages renew, and all users may read.
 _SYSTEM = (Path("/etc"), Path("/usr"))
 _LARGEST = 2**20
@@ -101,12 +101,11 @@ def read_site(
 
 
 def _chosen(file: Path | None, name: str | None, region: str | None, *, ask: bool) -> EntryRef:
-    paths = [file] if file else [path.expanduser() for path in _CLOUDS_YAML]
-    found = next((path for path in paths if path.is_file()), None)
+    places = [file] if file else usual_places(os.environ)
+    found = next((path for path in places if path.is_file()), None)
     if found is None:
-        raise ConfigError(
-            f"--clouds-yaml: no file {' or '.join(map(str, paths))}; name clouds.yaml"
-        )
+        there = file or f"clouds.yaml in {', '.join(dict.fromkeys(str(p.parent) for p in places))}"
+        raise ConfigError(f"--clouds-yaml: there is no file {there}; name clouds.yaml")
     names = sorted(read_yaml(found, _CloudsYaml).clouds)
     if name is None and len(names) > 1:
         question = f"Which entry of {found}?"

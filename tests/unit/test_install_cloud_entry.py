@@ -7,6 +7,7 @@ import tomllib
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from click.testing import CliRunner
 
 from ops.install import cloud_entry
 from ops.install import init as init_module
@@ -53,6 +54,27 @@ def written(result: Result) -> dict[str, Any]:
     assert result.exit_code == 0, result.output + str(result.exception)
     (text,) = re.findall(r"^( {4}# Written by.*?)^\w", result.output, re.MULTILINE | re.DOTALL)[:1]
     return tomllib.loads("\n".join(line[4:] for line in text.splitlines()))
+
+
+def test_clouds_yaml_is_found_where_openstackclient_finds_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file of $OS_CLIENT_CONFIG_FILE first: another one may be another cloud's."""
+    names = ("named.yaml", "clouds.yml")
+    places = [folder / name for name in names]
+    monkeypatch.setattr("openstack.config.loader.CONFIG_FILES", [str(places[1])])
+    words = [f"--slurm-conf={folder}/slurm.conf", *YES, "--dry-run"]
+    for name, file in zip(names, places, strict=True):
+        text = USER.replace("k.example.org", f"{name}.example.org")
+        file.write_text(f"clouds:\n  site:\n    auth: {{{text}}}\n")
+    monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(places[0]))
+    for name, file in zip(names, places, strict=True):
+        cloud = written(CliRunner().invoke(init_module.init, words))["clouds"]["site"]
+        assert cloud["auth_url"] == f"https://{name}.example.org/v3"
+        file.unlink()
+    refused = CliRunner().invoke(init_module.init, words)
+    assert str(folder) in str(refused.exception)
+    assert "--clouds-yaml" in str(refused.exception)
 
 
 # (in place of what, what the entry says, what must be named)
