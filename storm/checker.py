@@ -17,11 +17,13 @@ _RULES: tuple[tuple[str, _Rule, Callable[[Evidence], int]], ...] = (
         requests.requests,
         lambda e: sum(len(call.nodes) for call in e.calls),
     ),
+    ("hook calls", requests.refusals, lambda e: len(e.calls)),
     (
         "rounds with one outcome",
         requests.rounds,
         lambda e: len({(step.request_id, step.round) for step in e.steps}),
     ),
+    ("superseded requests", requests.superseded, lambda e: _count(e, "superseded")),
     ("failed requests", requests.failures, lambda e: _count(e, "failed")),
     (
         "completed requests compared with the cloud",
@@ -37,6 +39,7 @@ _RULES: tuple[tuple[str, _Rule, Callable[[Evidence], int]], ...] = (
         lambda e: sum(period.off is not None for period in e.ledger),
     ),
     ("nodes compared with Slurm", end.final, lambda e: len(e.states)),
+    ("servers compared with their strategy", end.strategies, lambda e: len(e.servers)),
     ("dead letters", requests.letters, lambda e: len(e.letters)),
     ("queues", end.queues, lambda e: len(e.queues)),
     ("processes' memory", end.memory, lambda e: len(e.memory)),

@@ -45,9 +45,12 @@ _GAVE_UP = re.compile(
     r"|_job_complete: JobId=(?P<other>[\d_]+)\S* (?P<status>W(?:EXITSTATUS [1-9]|TERMSIG )\d*)"
     r"|(?P<limit>Time limit exhausted) for JobId=(?P<third>[\d_]+)"
 )
-# As Python writes it; as our logs do, in JSON; and as Python ends when it cannot go on.
+# As Python writes it; as our logs do, in JSON; as Python ends when it cannot go on; what it cannot raise;
+# and a worker that a signal has ended which says that it was wrong (SIGILL, SIGABRT, SIGBUS, SIGFPE, SIGSEGV).
 _TRACEBACK = re.compile(
-    r'Traceback \(most recent call last\)|"exception": ?\[\{|Fatal Python error'
+    r'Traceback \(most recent call last\)|"exception": ?(?:\[\{|")|Fatal Python error'
+    r"|^Exception ignored |^Exception in thread |was never (?:retrieved|awaited)"
+    r'|"code": -(?:4|6|7|8|11)\b'
 )
 _COMMAND = re.compile(r"^(\d+\.\d{3}) (\d+\.\d{3}) (.+): -?\d+$")
 
@@ -185,8 +188,9 @@ def collect(
     exported = site.operator("audit", "export", "-")
     (site.folder / "audit.jsonl").write_text(exported.stdout)
     verified = site.operator("audit", "verify")
-    drift = json.loads(site.operator("drift", "--json").stdout or "{}")
-    letters = site.operator("dead-letters", "list", "--json").stdout.splitlines()
+    drifts = site.operator("drift", "--json")
+    drift = json.loads(drifts.stdout or "{}")
+    listed = site.operator("dead-letters", "list", "--json")
     logs = [*site.folder.glob("*.log"), site.slurm.conf_dir / "hooks.log"]
     ctld_log = site.slurm.log.read_text(errors="replace")
     seen = Evidence(
@@ -203,7 +207,7 @@ def collect(
             for server in cloud.all_servers()
         ),
         queues=tuple(queues(site)),
-        letters=tuple(map(_letter, map(json.loads, letters))),
+        letters=tuple(map(_letter, map(json.loads, listed.stdout.splitlines()))),
         injected=tuple(faults.injected),
         outside=tuple(faults.cut_power),
         set_down=tuple(set_down(ctld_log)),
@@ -224,6 +228,16 @@ def collect(
         ctld_starts=tuple(ctld_starts(ctld_log)),
         gave_up=gave_up(ctld_log),
         commands=tuple(commands((site.folder / "operator.log").read_text())),
+        strategies=dict(site.plan.strategies),
+        refused=tuple(
+            f"{what}: exit status {done.returncode}"
+            for what, done, shown in (
+                ("audit export", exported, exported.returncode == 0),
+                ("dead-letters list", listed, listed.returncode == 0),
+                ("drift", drifts, "drifts" in drift),
+            )
+            if not shown
+        ),
     )
     (site.folder / "evidence.json").write_bytes(msgspec.json.encode(seen))
     return seen
@@ -236,6 +250,7 @@ def _letter(letter: dict[str, str]) -> DeadLetter:
         letter.get("cause") or "",
         letter.get("message") or "",
         datetime.fromisoformat(died_at).timestamp() if died_at else None,
+        letter.get("id"),
     )
 
 

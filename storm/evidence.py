@@ -116,12 +116,17 @@ class QueueSeen:
 
 @dataclass(frozen=True)
 class DeadLetter:
-    """A dead letter, with its class of error; `died_at` is None if it does not say when."""
+    """A dead letter, with its class of error; `died_at` is None if it does not say when.
+
+    Attributes:
+        request_id: of the request that it holds; None if it holds none that can be read.
+    """
 
     node: str
     error: str
     message: str
     died_at: float | None = None
+    request_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -159,6 +164,8 @@ class Evidence:
         verify: exit code and words of `lamplighter audit verify`.
         memory: MiB over time, by process.
         unsettled: what did not come to rest in the calm phase.
+        strategies: of each node, how it is powered off.
+        refused: commands that were to show a part of this, and failed.
     """
 
     calls: tuple[HookCall, ...] = ()
@@ -184,3 +191,5 @@ class Evidence:
     tracebacks: tuple[str, ...] = ()
     memory: dict[str, tuple[float, ...]] = field(default_factory=dict)
     unsettled: tuple[str, ...] = ()
+    strategies: dict[str, str] = field(default_factory=dict)
+    refused: tuple[str, ...] = ()

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from storm.evidence import Evidence
 from storm.rules import violation
-from storm.rules.requests import TERMINAL
+from storm.rules.requests import KILLED, TERMINAL
 from storm.run import Result
 
 _MOST = 40
@@ -17,7 +17,6 @@ _NAMED = {
     "leaked servers": violation.LEAKED,
     "second servers": violation.SECOND,
 }
-_KILLED = 137  # the exit status of a hook's caller
 
 
 def report(result: Result) -> Iterator[str]:
@@ -49,7 +48,7 @@ def faults_of(seen: Evidence) -> dict[str, Counter[str]]:
     for fault in seen.injected:
         if fault.made and fault.kind != "kill_hook":
             found[fault.kind][fault.target] += 1
-    if killed := sum(call.status == _KILLED for call in seen.calls):
+    if killed := sum(call.status == KILLED for call in seen.calls):
         found["kill_hook"]["next"] = killed
     return found
 

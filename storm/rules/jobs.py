@@ -3,8 +3,8 @@
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
-from storm.evidence import BatchJob, Beats, Evidence, HookCall, Injected
-from storm.rules.requests import window
+from storm.evidence import BatchJob, Beats, Evidence, HookCall
+from storm.rules.times import kills, started, window
 from storm.rules.violation import ENDED_JOB, FORGOTTEN, SLURM_LOST, UNENDED, UNSAVED, Violation
 
 # Seconds: on a busy machine, a node beats so long after the cloud has cut its power; and a beat that
@@ -20,23 +20,29 @@ _CUT, _TOLD = "the cloud was told to power it off", "Slurm was told that the nod
 def ended_by_us(seen: Evidence) -> Iterator[Violation]:
     """No task that was alive fell silent because of our call, or of what we told Slurm.
 
-    A power cut from outside, and one that Slurm asked for after the task had begun, are not ours.
+    A cut that Slurm asked for after the task had begun is not ours; nor is one of a node whose power
+    was cut from outside before it, when the task fell silent.
     """
-    offs = _times((p.node, p.off) for p in seen.ledger if p.off is not None)
-    for node, at in seen.reboots:
-        offs[node].append(at)
-    by = {_CUT: offs, _TOLD: _times(seen.set_down)}
+    offs = [(p.node, p.off) for p in seen.ledger if p.off is not None]
+    by = {_CUT: _times([*offs, *seen.reboots]), _TOLD: _times(seen.set_down)}
     outside = _times(seen.outside)
     for task in seen.beats:
         if task.end == "end":
             continue
-        for words, times in by.items():
-            cut_at = next((t for t in times.get(task.node, ()) if _cuts(t, task)), None)
-            if cut_at is None or any(abs(cut_at - cut) < 10 for cut in outside.get(task.node, ())):  # noqa: PLR2004 - seconds
-                continue
-            if not _asked(seen.calls, task, cut_at):
-                forgotten = words == _CUT and is_forgotten(seen, task, cut_at)
-                promise = FORGOTTEN if forgotten else ENDED_JOB
+        ours = {
+            (words, cut_at)
+            for words, times in by.items()
+            for cut_at in times.get(task.node, ())
+            if _cuts(cut_at, task)
+            and not any(_cuts(at, task) and at <= cut_at for at in outside.get(task.node, ()))
+            and not _asked(seen.calls, task, cut_at)
+        }
+        forgotten = {
+            (words, at) for words, at in ours if words == _CUT and is_forgotten(seen, task, at)
+        }
+        for promise, found in ((ENDED_JOB, ours - forgotten), (FORGOTTEN, forgotten)):
+            if found:
+                words, cut_at = min(found, key=lambda cut: cut[1])
                 said = f"{task.job}: {words}"
                 yield Violation(promise, task.node, said, (task.began, task.last, cut_at))
                 break
@@ -76,21 +82,11 @@ def is_forgotten(seen: Evidence, task: Beats, cut_at: float) -> bool:
         at for node, at in seen.suspending if node == task.node and 0 <= last.began - at < _CALLED
     ]
     killed = any(
-        0 <= kill - at < UNSAVED and cut_at - kill < _DONE and _started(seen, kill) < task.began
-        for kill in (fault.began for fault in _kills(seen) if fault.made)
+        0 <= kill - at < UNSAVED and cut_at - kill < _DONE and started(seen, kill) < task.began
+        for kill in (fault.began for fault in kills(seen) if fault.made)
         for at in named
     )
     return killed and _is_only_reason(seen, task.node, last, cut_at)
-
-
-def _kills(seen: Evidence) -> list[Injected]:
-    """Each time that slurmctld was killed, or crashed, without a chance to save its state."""
-    ends = {"kill", "crash"}
-    return [f for f in seen.injected if f.kind == "slurmctld" and f.target in ends]
-
-
-def _started(seen: Evidence, killed: float) -> float:
-    return min((at for at in seen.ctld_starts if at > killed), default=float("inf"))
 
 
 def _is_only_reason(seen: Evidence, node: str, call: HookCall, cut_at: float) -> bool:
@@ -127,15 +123,22 @@ def unended(seen: Evidence) -> Iterator[Violation]:
     cancelled, or ended with another status than 0: these are shown, and counted apart.
     """
     ends = ends_of(seen.beats)
-    kills = [fault.began for fault in _kills(seen)]
+    killed = [fault.began for fault in kills(seen)]
     for job in seen.batch:
         for task_id in job.tasks:
             if has_ended(job, ends[task_id]):
                 continue
             said = f"{task_id}: {len(set(ends[task_id]))} of {job.nodes} nodes show its end"
-            if any(0 <= kill - job.submitted < UNSAVED for kill in kills):
+            if any(_may_be_lost(seen, job, task_id, kill) for kill in killed):
                 yield Violation(SLURM_LOST, "", f"{said}; slurmctld was killed", (job.submitted,))
             elif why := seen.gave_up.get(task_id):
                 yield Violation(SLURM_LOST, "", f"{said}; slurmctld: {why}", (job.submitted,))
             else:
                 yield Violation(UNENDED, "", said, (job.submitted,))
+
+
+def _may_be_lost(seen: Evidence, job: BatchJob, task_id: str, killed: float) -> bool:
+    """Whether slurmctld was killed before it had saved the job, and did not run it after its new start."""
+    since = started(seen, killed)
+    again = any(task.job == task_id and task.began > since for task in seen.beats)
+    return 0 <= killed - job.submitted < UNSAVED and not again

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from itertools import combinations
 from math import inf
 
-from storm.evidence import Evidence, Injected, PoweredOn, Step
-from storm.rules.requests import window
+from storm.evidence import Evidence, PoweredOn
+from storm.rules.times import kills, started, true_times, window
 from storm.rules.violation import OUTCOME, SECOND, UNASKED, UNSAVED, Violation
 
 # A second server of a node may live this long, until it is seen and deleted.
@@ -51,7 +51,7 @@ def outcomes(seen: Evidence) -> Iterator[Violation]:
     for step in seen.steps:
         if step.transition != "completed" or step.kind not in _POWERING:
             continue
-        times = _true_times(step, seen.injected)
+        times = true_times(step, seen.injected)
         if step.kind == "resume":
             mine = [p for p in periods[step.node] if step.server in {None, p.server_id}]
             right = any(_was_on(p, at) for p in mine for at in times)
@@ -61,17 +61,6 @@ def outcomes(seen: Evidence) -> Iterator[Violation]:
             said = f"{step.kind} completed, but the cloud had a server on"
         if not right:
             yield Violation(OUTCOME, step.node, f"{said}: {step.request_id}", (step.time,))
-
-
-def _true_times(step: Step, injected: tuple[Injected, ...]) -> list[float]:
-    """When a worker made a record, whose clock may have been stepped."""
-    times = [step.time]
-    for fault in injected:
-        if fault.kind == "clock" and fault.target.startswith("workers"):
-            at = step.time - float(fault.target.split()[1])
-            if fault.began - 1 < at < fault.ended + 1:
-                times.append(at)
-    return times
 
 
 def _was_on(period: PoweredOn, at: float) -> bool:
@@ -118,7 +107,7 @@ def _resumes(seen: Evidence, node: str) -> list[tuple[float, float]]:
                 max(times)
                 for step in accepted
                 if since < step.asked < until
-                and (times := [t for t in _true_times(step, seen.injected) if t > call.began])
+                and (times := [t for t in true_times(step, seen.injected) if t > call.began])
             ]
             if known:
                 found.append((call.began, min(known)))
@@ -171,8 +160,14 @@ def _is_asked(seen: Evidence, node: str, since: float, off: float) -> bool:
             for step in seen.steps
         )
         or any(
-            (fault.kind, fault.target, fault.made) == ("slurmctld", "kill", True)
-            and since < fault.began < min(off, since + UNSAVED)
-            for fault in seen.injected
+            since < kill.began < min(off, since + UNSAVED)
+            and not _was_used(seen, node, started(seen, kill.began), off)
+            for kill in kills(seen)
+            if kill.made
         )
     )
+
+
+def _was_used(seen: Evidence, node: str, since: float, until: float) -> bool:
+    """Whether a task began there: Slurm knew that the node was on."""
+    return any(task.node == node and since < task.began < until for task in seen.beats)

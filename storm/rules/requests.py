@@ -6,17 +6,33 @@ from heapq import heappop, heappush
 
 from storm.dead_letters import objection
 from storm.evidence import DeadLetter, Evidence, HookCall, Injected, Step
-from storm.rules.violation import DOUBLED, FAILED, INVENTED, LETTER, LOST, OPEN, UNOPENED, Violation
+from storm.rules.times import CLOSE, during, kills, true_times, window
+from storm.rules.violation import (
+    DOUBLED,
+    FAILED,
+    INVENTED,
+    LETTER,
+    LOST,
+    OPEN,
+    REFUSED,
+    UNOPENED,
+    UNSAVED,
+    UNTIMELY,
+    Violation,
+)
 
 TERMINAL = frozenset({"completed", "superseded", "failed", "discarded"})
 # The audit's names of the hooks' kinds.
 KINDS = {"resume": "resume", "suspend": "suspend", "resume-fail": "resume_fail"}
-# Seconds: a hook whose end nobody saw stamps its request by then; and what two clocks may differ by.
-_UNSEEN, _CLOSE = 60.0, 1.0
+# The exit status of a hook that the storm has killed.
+KILLED = 137
 
 
 def requests(seen: Evidence) -> Iterator[Violation]:
-    """Each node of each call that ended with 0 has a request of its own time, and nothing else has one."""
+    """Each node of each call that ended with 0 has a request of its own time, and nothing else has one.
+
+    The broker vouches for the sender of every request.
+    """
     calls: dict[tuple[str, str], list[HookCall]] = defaultdict(list)
     for call in seen.calls:
         for node in call.nodes:
@@ -25,6 +41,9 @@ def requests(seen: Evidence) -> Iterator[Violation]:
     for step in seen.steps:
         if step.transition == "accepted" and step.origin == "hook":
             found[step.node, step.kind].setdefault(step.request_id, step)
+        elif step.transition == "accepted" and step.origin is None and step.round == 1:
+            said = f"{step.kind} {step.request_id}: nobody vouches for its sender"
+            yield Violation(INVENTED, step.node, said, (step.time,))
     for key in sorted(calls.keys() | found.keys()):
         node, kind = key
         asked = {step.request_id: step.asked for step in found[key].values()}
@@ -38,23 +57,15 @@ def requests(seen: Evidence) -> Iterator[Violation]:
             yield Violation(INVENTED, node, said, (asked[request],))
 
 
-def window(call: HookCall, injected: Iterable[Injected]) -> tuple[float, float]:
-    """The times that the request of a call can bear.
-
-    The clocks of the hooks and of the workers are stepped, and the time in a generation never goes
-    back: after a step forward it stays ahead until the clock has caught up.
-    """
-    began, ended = call.began, call.began + _UNSEEN if call.ended is None else call.ended
-    early = late = 0.0
-    for fault in injected:
-        if fault.kind != "clock" or fault.target.startswith("database"):
-            continue
-        by = float(fault.target.split()[1])
-        if by < 0 and fault.began - _CLOSE < ended and began < fault.ended + _CLOSE:
-            early = min(early, by)
-        if by > 0 and fault.began - _CLOSE < ended and began < fault.ended + by + _CLOSE:
-            late = max(late, by)
-    return began + early - _CLOSE, ended + late + _CLOSE
+def refusals(seen: Evidence) -> Iterator[Violation]:
+    """A call ends with another status than 0 only where the storm killed it, or filled its spool's disk."""
+    for call in seen.calls:
+        if call.status not in {None, 0, KILLED} and not any(
+            (fault.kind, fault.target) == ("disk", "spool") and during(call, fault)
+            for fault in seen.injected
+        ):
+            said = f"{call.kind}: exit status {call.status}, and its spool was not full"
+            yield Violation(REFUSED, ",".join(call.nodes), said, (call.began,))
 
 
 def match(windows: dict[int, tuple[float, float]], asked: dict[str, float]) -> dict[str, int]:
@@ -80,14 +91,15 @@ def rounds(seen: Evidence) -> Iterator[Violation]:
     """Each round of a request has exactly one terminal record, and a beginning.
 
     The first round begins when it is accepted, a later one when a letter is replayed; a letter that
-    is discarded has a round of this record alone. A later round follows one that failed.
+    is discarded has a round of this record alone. A later round follows one that failed. All records
+    of a request are about one node and of one kind.
     """
-    steps: dict[tuple[str, int], list[Step]] = defaultdict(list)
+    steps: dict[tuple[tuple[str, str, str], int], list[Step]] = defaultdict(list)
     for step in seen.steps:
-        steps[step.request_id, step.round].append(step)
-    for (request, round_), records in steps.items():
+        steps[(step.request_id, step.node, step.kind), step.round].append(step)
+    for (whose, round_), records in steps.items():
         ends = [step for step in records if step.transition in TERMINAL]
-        said = f"{records[0].kind} {request} round {round_}"
+        said = f"{records[0].kind} {records[0].request_id} round {round_}"
         times = tuple(step.time for step in records)
         names = {step.transition for step in records}
         if not ends:
@@ -95,15 +107,64 @@ def rounds(seen: Evidence) -> Iterator[Violation]:
         if len(ends) > 1:
             words = ", ".join(step.transition for step in ends)
             yield Violation(DOUBLED, ends[0].node, f"{said}: {words}", tuple(s.time for s in ends))
-        before = {step.transition for step in steps.get((request, round_ - 1), ())}
+        before = {step.transition for step in steps.get((whose, round_ - 1), ())}
         if not _begins(round_, names, before):
             yield Violation(UNOPENED, records[0].node, f"{said}: {sorted(names)}", times)
 
 
 def _begins(round_: int, names: set[str], before: set[str]) -> bool:
+    if "discarded" in names:
+        return "failed" in before and names == {"discarded"}
     if round_ == 1:
         return "accepted" in names
-    return "failed" in before and ("replayed" in names or names == {"discarded"})
+    return "failed" in before and "replayed" in names
+
+
+def superseded(seen: Evidence) -> Iterator[Violation]:
+    """A resume of a hook is superseded only by what came after it.
+
+    That is Slurm's call to power the node off, an operator's request, or a slurmctld that was killed and
+    forgot the resume.
+    """
+    accepted = {step.request_id: step for step in seen.steps if step.transition == "accepted"}
+    for step in seen.steps:
+        own = accepted.get(step.request_id)
+        if (step.transition, step.kind) != ("superseded", "resume") or own is None:
+            continue
+        if own.origin == "hook" and not any(
+            _is_overtaken(seen, own, at) for at in true_times(step, seen.injected)
+        ):
+            said = f"resume {step.request_id}: nothing came after it"
+            yield Violation(UNTIMELY, step.node, said, (own.asked, step.time))
+
+
+def _is_overtaken(seen: Evidence, own: Step, ended: float) -> bool:
+    called = [
+        call.began
+        for call in seen.calls
+        if call.kind == "resume"
+        and own.node in call.nodes
+        and _bears(call, own.asked, seen.injected)
+    ]
+    since = min(called, default=own.asked)
+    return (
+        any(
+            call.kind != "resume" and own.node in call.nodes and since < call.began < ended + CLOSE
+            for call in seen.calls
+        )
+        or any(
+            (step.node, step.transition, step.origin) == (own.node, "accepted", "operator")
+            and step.kind != "resume"
+            and step.asked > own.asked
+            for step in seen.steps
+        )
+        or any(at < kill.began < at + UNSAVED for kill in kills(seen) for at in called)
+    )
+
+
+def _bears(call: HookCall, asked: float, injected: Iterable[Injected]) -> bool:
+    since, until = window(call, injected)
+    return since < asked < until
 
 
 def failures(seen: Evidence) -> Iterator[Violation]:
@@ -117,9 +178,21 @@ def failures(seen: Evidence) -> Iterator[Violation]:
 
 
 def letters(seen: Evidence) -> Iterator[Violation]:
-    """Each dead letter is a permanent no, which a fault of the storm explains."""
+    """Each dead letter is a permanent no, which a fault of the storm explains.
+
+    A request whose last round failed has one.
+    """
     for letter in seen.letters:
         yield from _judged(letter, seen.injected, LETTER)
+    kept = {letter.request_id for letter in seen.letters}
+    last: dict[str, int] = defaultdict(int)
+    for step in seen.steps:
+        last[step.request_id] = max(last[step.request_id], step.round)
+    for step in seen.steps:
+        failed = step.transition == "failed" and step.round == last[step.request_id]
+        if failed and step.request_id not in kept:
+            said = f"{step.kind} {step.request_id} failed, and is in no dead letter"
+            yield Violation(LETTER, step.node, said, (step.time,))
 
 
 def _judged(letter: DeadLetter, injected: Iterable[Injected], promise: str) -> Iterator[Violation]:

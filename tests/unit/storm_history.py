@@ -38,8 +38,8 @@ GOOD = Evidence(
     beats=(Beats("7", "node1", 110.0, 130.0, "end"),),
     servers=(ServerSeen("node1", "s1", "SHUTOFF", powered=False),),
     queues=(
-        *(QueueSeen(name, 0, 1) for name in sorted(QUEUES) if name != "power.dlq"),
-        QueueSeen("power.dlq", 3, 0),
+        *(QueueSeen(name, 0, 2) for name in sorted(QUEUES) if name != "power.dlq"),
+        QueueSeen("power.dlq", 1, 0),
     ),
     letters=(DeadLetter("node1", "quota", "too many", 120.0),),
     injected=(Injected("answers", "403", 115.0, 119.0),),
@@ -49,6 +49,7 @@ GOOD = Evidence(
     batch=(BatchJob(("7",), 1, 100.0),),
     suspending=(("node1", 139.9),),
     ctld_starts=(1.0,),
+    strategies={"node1": "stop"},
 )
 RUNNING = (ServerSeen("node1", "s1", "ACTIVE", powered=True),)
 IN_USE = {"node1": frozenset({"IDLE", "CLOUD"})}

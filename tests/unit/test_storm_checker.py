@@ -152,9 +152,27 @@ BROKEN: dict[str, tuple[str, Callable[[Evidence], Evidence]]] = {
             commands=(Command(("audit", "list", "node1"), 133.0, 136.0),),
         ),
     ),
+    "a server powered off after a job on it, though slurmctld was killed after its resume": (
+        violation.UNASKED,
+        lambda e: replace(
+            e,
+            ledger=(PoweredOn("node1", "s1", 104.0, 135.0),),
+            injected=(*e.injected, Injected("slurmctld", "kill", 102.0, 103.0)),
+            ctld_starts=(1.0, 103.0),
+        ),
+    ),
     "a batch job that never ended": (
         violation.UNENDED,
         lambda e: replace(e, beats=(SILENT,)),
+    ),
+    "a job that slurmctld ran after it was killed, and that never ended": (
+        violation.UNENDED,
+        lambda e: replace(
+            e,
+            beats=(SILENT,),
+            injected=(*e.injected, Injected("slurmctld", "kill", 102.0, 103.0)),
+            ctld_starts=(1.0, 103.0),
+        ),
     ),
     "a batch job that ended on one of its two nodes": (
         violation.UNENDED,
@@ -175,6 +193,52 @@ BROKEN: dict[str, tuple[str, Callable[[Evidence], Evidence]]] = {
     "a round without an end": (
         "open round",
         lambda e: replace(e, steps=(*e.steps, step("r1", "replayed", 150.0, round=2))),
+    ),
+    "a request whose outcome is another node's": (
+        violation.OPEN,
+        lambda e: replace(e, steps=(*e.steps[:3], replace(e.steps[3], node="node2"))),
+    ),
+    "an outcome of another kind than its request": (
+        violation.UNOPENED,
+        lambda e: replace(e, steps=(*e.steps[:3], replace(e.steps[3], kind="resume_fail"))),
+    ),
+    "a request that was discarded though it had not failed": (
+        violation.UNOPENED,
+        lambda e: replace(
+            e, steps=(*e.steps, step("r3", "accepted", 150.0), step("r3", "discarded", 151.0))
+        ),
+    ),
+    "a request that nobody is known to have sent": (
+        violation.INVENTED,
+        lambda e: replace(
+            e, steps=(*e.steps, step("r3", "accepted", 150.0), step("r3", "superseded", 151.0))
+        ),
+    ),
+    "a request that is early, though only the workers' clock was set back": (
+        violation.LOST,
+        lambda e: replace(
+            e,
+            steps=(replace(e.steps[0], asked=60.0), *e.steps[1:]),
+            injected=(*e.injected, Injected("clock", "workers -45", 95.0, 105.0)),
+        ),
+    ),
+    "a call that failed though its spool had room": (
+        violation.REFUSED,
+        lambda e: replace(
+            e,
+            calls=(e.calls[0], replace(e.calls[1], status=1)),
+            injected=(*e.injected, Injected("disk", "spool", 100.0, 120.0)),
+        ),
+    ),
+    "a resume that was superseded before Slurm called for the suspend": (
+        violation.UNTIMELY,
+        lambda e: replace(e, steps=(e.steps[0], step("r1", "superseded", 105.0), *e.steps[2:])),
+    ),
+    "a failed request that is in no dead letter": (
+        violation.LETTER,
+        lambda e: replace(
+            e, steps=(*e.steps, step("r3", "accepted", 116.0, origin="resync"), REFUSED)
+        ),
     ),
     "a round with two ends": (
         violation.DOUBLED,
@@ -199,6 +263,34 @@ BROKEN: dict[str, tuple[str, Callable[[Evidence], Evidence]]] = {
             beats=(SILENT,),
             ledger=(PoweredOn("node1", "s1", 104.0, 130.0),),
             calls=(*e.calls, HookCall("resume-fail", ("node1",), 109.0, 1)),
+        ),
+    ),
+    "a task whose server was powered off some seconds after the storm had cut its power": (
+        violation.ENDED_JOB,
+        lambda e: replace(
+            e,
+            beats=(SILENT,),
+            ledger=(PoweredOn("node1", "s1", 104.0, 130.5),),
+            outside=(("node1", 121.0),),
+        ),
+    ),
+    "a task whose server was powered off just before the storm cut its power": (
+        violation.ENDED_JOB,
+        lambda e: replace(
+            e,
+            beats=(SILENT,),
+            ledger=(PoweredOn("node1", "s1", 104.0, 130.0),),
+            outside=(("node1", 130.8),),
+        ),
+    ),
+    "a task whose server was rebooted before Slurm asked to power it off": (
+        violation.ENDED_JOB,
+        lambda e: replace(
+            e,
+            beats=(SILENT,),
+            reboots=(("node1", 129.0),),
+            calls=(e.calls[0], HookCall("suspend", ("node1",), 129.5, 0, 129.7)),
+            ledger=(PoweredOn("node1", "s1", 104.0, 130.0),),
         ),
     ),
     "two servers that run at the end": (
@@ -248,6 +340,18 @@ BROKEN: dict[str, tuple[str, Callable[[Evidence], Evidence]]] = {
         violation.WRONG,
         lambda e: replace(e, states={"node1": frozenset({"DOWN", "CLOUD", "POWERED_DOWN"})}),
     ),
+    "a node that is down though its server runs": (
+        violation.WRONG,
+        lambda e: replace(e, states={"node1": frozenset({"DOWN", "CLOUD"})}, servers=RUNNING),
+    ),
+    "a shelved node that was only stopped": (
+        violation.WRONG,
+        lambda e: replace(e, strategies={"node1": "shelve"}),
+    ),
+    "a deleted node whose server is still there": (
+        violation.WRONG,
+        lambda e: replace(e, strategies={"node1": "delete"}),
+    ),
     "a node that is drained and powered down": (
         violation.WRONG,
         lambda e: replace(
@@ -286,6 +390,15 @@ BROKEN: dict[str, tuple[str, Callable[[Evidence], Evidence]]] = {
         "queue",
         lambda e: replace(e, queues=(*e.queues, QueueSeen("audit", 0, 0))),
     ),
+    "a queue that one of two power workers consumes": (
+        "queue",
+        lambda e: replace(
+            e,
+            queues=tuple(
+                replace(q, consumers=1) if q.name == "power.resume" else q for q in e.queues
+            ),
+        ),
+    ),
     "an audit that does not verify": (
         "audit",
         lambda e: replace(e, verify=(1, "record 7 was changed")),
@@ -294,6 +407,10 @@ BROKEN: dict[str, tuple[str, Callable[[Evidence], Evidence]]] = {
     "memory that grows": (
         "memory",
         lambda e: replace(e, memory={**e.memory, "power": (*(90.0,) * 10, *(150.0,) * 10)}),
+    ),
+    "memory that grows steadily": (
+        "memory",
+        lambda e: replace(e, memory={**e.memory, "power": tuple(60.0 + n for n in range(90))}),
     ),
     "what does not come to rest": ("not at rest", lambda e: replace(e, unsettled=("jobs",))),
 }

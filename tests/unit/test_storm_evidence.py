@@ -90,6 +90,26 @@ def test_an_exception_is_found_in_a_log_as_the_workers_write_it(
     assert place != f"{written}:1"
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Traceback (most recent call last):",
+        "  + Exception Group Traceback (most recent call last):",
+        "Exception in thread connection:",
+        "Exception ignored in: <function Link.__del__ at 0x7f>",
+        "Fatal Python error: Segmentation fault",
+        "RuntimeWarning: coroutine 'Live.close' was never awaited",
+        "Task exception was never retrieved",
+        '{"worker": "power", "code": -11, "event": "process_ended"}',
+        '{"event": "defect", "exception": "ValueError: what?"}',
+    ],
+)
+def test_a_defect_is_found_in_whatever_form_python_writes_it(line: str, tmp_path: Path) -> None:
+    written = tmp_path / "power.log"
+    written.write_text(f'{{"code": -9, "event": "process_ended", "exception": null}}\n{line}\n')
+    assert list(tracebacks([written])) == [f"{written}:2"]
+
+
 def test_calls_and_starts_are_read_from_slurmctlds_log() -> None:
     log = (
         "[2026-11-29T15:11:06.663] POWER: power_save: pid 32017 suspending nodes node[1-2]\n"

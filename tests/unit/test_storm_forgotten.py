@@ -79,6 +79,7 @@ OURS: dict[str, Callable[[Evidence], Evidence]] = {
         beats=(replace(e.beats[0], last=137.0), AGAIN),
         ledger=(PoweredOn("node1", "s1", 104.0, 136.0),),
     ),
+    "Slurm was told, too": lambda e: replace(e, set_down=(("node1", 129.7),)),
     "it was Slurm that we told": lambda e: replace(
         e, ledger=(PoweredOn("node1", "s1", 104.0, 145.0),), set_down=(("node1", 129.8),)
     ),

@@ -16,6 +16,7 @@ from storm.evidence import (
     HookCall,
     Injected,
     PoweredOn,
+    QueueSeen,
 )
 from storm.rules import violation
 from storm.rules.end import PROCESSES, QUEUES
@@ -25,9 +26,44 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+GAVE_UP = HookCall("suspend", ("node1",), 156.0, 0, 156.2)
 ALLOWED: dict[str, Callable[[Evidence], Evidence]] = {
     "a failed call whose request was made all the same": lambda e: replace(
-        e, calls=(e.calls[0], replace(e.calls[1], status=1))
+        e,
+        calls=(e.calls[0], replace(e.calls[1], status=1)),
+        injected=(*e.injected, Injected("disk", "spool", 139.0, 141.0)),
+    ),
+    "a call that the storm killed": lambda e: replace(
+        e, calls=(*e.calls, HookCall("resume", ("node1",), 150.0, 137, 150.1))
+    ),
+    "a resume that Slurm gave up": lambda e: replace(
+        e,
+        calls=(*e.calls, HookCall("resume", ("node1",), 150.0, 0, 150.2), GAVE_UP),
+        steps=(
+            *e.steps,
+            step("r3", "accepted", 151.0, origin="hook", asked=150.1),
+            step("r3", "superseded", 160.0),
+            step("r4", "accepted", 159.0, origin="hook", kind="suspend", asked=156.1),
+            step("r4", "completed", 160.0, kind="suspend"),
+        ),
+    ),
+    "a resume that slurmctld forgot": lambda e: replace(
+        e,
+        calls=(*e.calls, HookCall("resume", ("node1",), 150.0, 0, 150.2)),
+        steps=(
+            *e.steps,
+            step("r3", "accepted", 151.0, origin="hook", asked=150.1),
+            step("r3", "superseded", 160.0),
+        ),
+        injected=(*e.injected, Injected("slurmctld", "kill", 152.0, 153.0)),
+    ),
+    "a failed request in a dead letter": lambda e: replace(
+        e,
+        steps=(*e.steps, step("r3", "accepted", 116.0, origin="resync"), REFUSED),
+        letters=(replace(e.letters[0], request_id="r3"),),
+    ),
+    "a server of a shelved node whose power the storm cut": lambda e: replace(
+        e, strategies={"node1": "shelve"}, outside=(("node1", 141.0),)
     ),
     "a killed call without a request": lambda e: replace(
         e, calls=(*e.calls, HookCall("resume", ("node1",), 150.0, None))
@@ -152,11 +188,19 @@ MISSING: dict[str, Callable[[Evidence], Evidence]] = {
         for name in sorted(QUEUES)
     },
     **{
-        f"no memory of {name}": partial(
-            lambda name, e: replace(e, memory={**e.memory, name: ()}), name
+        f"{len(sizes)} measurements of the memory of {name}": partial(
+            lambda name, sizes, e: replace(e, memory={**e.memory, name: sizes}), name, sizes
         )
         for name in sorted(PROCESSES)
+        for sizes in ((), (90.0,) * 9)
     },
+    "no state of a node for which hooks were called": lambda e: replace(
+        e, calls=(*e.calls, HookCall("resume", ("node2",), 150.0, 137, 150.1))
+    ),
+    "a dead letter that was not listed": lambda e: replace(
+        e, queues=(*(q for q in e.queues if q.name != "power.dlq"), QueueSeen("power.dlq", 2, 0))
+    ),
+    "a command that showed nothing": lambda e: replace(e, refused=("drift: exit status 1",)),
 }
 
 
