@@ -1,4 +1,6 @@
-"""Benchmarks: figures as ratios against a baseline of the same run. They assert nothing.
+"""Benchmarks: figures as ratios against a baseline of the same run.
+
+A missed aim is shown. A wrong result ends the benchmark, and the page says that it failed.
 
 - __main__: `make bench`: all benchmarks in turn, or one; writes docs/performance.md
 - hooks: the duration of a hook process, against the least that pika needs

@@ -16,7 +16,7 @@ import msgspec
 
 from benchmarks.machine import this_commit, this_machine
 from benchmarks.page import CHARTS, write
-from benchmarks.results import VARIABLE, Findings, Result, keep, kept
+from benchmarks.results import VARIABLE, Findings, Result, keep, kept, note_failure
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks/results"
@@ -62,15 +62,17 @@ def main() -> int:
     for name in () if given.page else names:
         print(f"\n== {name}", flush=True)
         options = BENCHMARKS[name] if given.quick and not given.options else tuple(given.options)
+        began = _utc(time.time())
         result = run(name, options)
         if result is None:
             failed.append(name)
+            note_failure(results, name, began)
         else:
             keep(results, name, result)
         write_page(root, results)  # after each, so that an interruption loses little
     write_page(root, results)
     if failed:
-        print(f"could not run, so that an older result stays: {', '.join(failed)}")
+        print(f"failed, which the page says beside an older result: {', '.join(failed)}")
     return 1 if failed else 0
 
 
@@ -96,13 +98,17 @@ def run(name: str, options: tuple[str, ...]) -> Result | None:
         findings = msgspec.json.decode(file.read_bytes(), type=Findings)
     return Result(
         " ".join(("python -m benchmarks", name, *options)),
-        time.strftime("%Y-%m-%d %H:%M", time.gmtime(began)),
+        _utc(began),
         (time.monotonic() - clock) / 60,
         load,
         this_commit(),
         this_machine(),
         findings,
     )
+
+
+def _utc(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.gmtime(seconds))
 
 
 def page_of(results: Path) -> dict[str, str]:

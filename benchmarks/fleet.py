@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks.results import Chart, publish
 from benchmarks.system import ACTIONS, BenchSystem
-from benchmarks.table import Figure, counted
+from benchmarks.table import Figure, counted, counted_runs
 from benchmarks.timing import temporary_folder
 from tests.testbed.simcloud import credentials
 from tests.testbed.simcloud.handle import SimCloud
@@ -182,7 +182,7 @@ def main() -> None:
         "Resume and suspend of a fleet",
         f"From the start of the hook to the last completion in the audit, on the simulated cloud: a boot takes "
         f"{options.boot:g} s, a stop {STOP:g} s, a request {LATENCY * 1000:g} ms. The baseline is a bare client of the same "
-        f"SDK with the same calls, concurrency and poll interval. Medians of {options.runs} runs that alternate.",
+        f"SDK with the same calls, concurrency and poll interval. Figures are of {counted_runs(options.runs)}.",
         figures,
         charts=[
             Chart(

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 
 from benchmarks.results import publish
 from benchmarks.system import ACTIONS, BenchSystem
-from benchmarks.table import Figure
+from benchmarks.table import Figure, counted_runs
 from benchmarks.timing import temporary_folder
 from tests.testbed.openstack.handle import RealOpenStack
 
@@ -81,9 +81,9 @@ def main() -> None:
     figures = measure(options.nodes, options.runs)
     publish(
         f"Resume and suspend of {options.nodes} nodes on a real Nova",
-        f"From the start of the hook to the last completion in the audit; medians of {options.runs} runs that "
-        "alternate with the baseline, a bare client of the same SDK with the same concurrency. Only the "
-        "hypervisor is simulated; it takes no time.",
+        f"From the start of the hook to the last completion in the audit; {counted_runs(options.runs)}. The baseline "
+        "is a bare client of the same SDK with the same concurrency and poll interval. Only the hypervisor is "
+        "simulated; it takes no time.",
         figures,
     )
 

@@ -45,6 +45,8 @@ def _page(results: Mapping[str, Result], missing: Sequence[str]) -> Iterator[str
     yield from _aims(results)
     if missing:
         yield f"\nNot measured so far: {', '.join(missing)}.\n"
+    if failed := [name for name, result in results.items() if result.failed]:
+        yield f"\nA later run failed: {', '.join(failed)}.\n"
     yield from _machines(results)
     for name, result in results.items():
         yield from _section(name, result)
@@ -92,6 +94,8 @@ def _section(name: str, result: Result) -> Iterator[str]:
     if result.commit:
         yield f", commit {result.commit}"
     yield ".\n\n"
+    if result.failed:
+        yield f"**A later run, {result.failed} UTC, failed and has no figures.**\n\n"
     yield from _rows(COLUMNS, [figure.cells() for figure in found.figures])
     for table in found.tables:
         yield f"\n{table.title}\n\n"

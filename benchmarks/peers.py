@@ -1,7 +1,7 @@
 """Lamplighter beside two peers: one script that starts servers one after the other, and one with threads.
 
 All act on the same simulated cloud in the same run: until all servers are ACTIVE, when the cloud answers a
-tenth of the calls with 500, and when the program that calls the cloud is killed half-way.
+tenth of the calls that start or stop a server with 500, and when the program that calls the cloud is killed half-way.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tests.testbed.whole_system import ROOT
 BOOT = 5.0
 OURS, BLOCKING, THREADED = "Lamplighter", "one after the other", "a thread a node"
 PROGRAMS = {BLOCKING: "blocking", THREADED: "threaded"}
-# The share of calls that the cloud answers with 500.
+# The share of start or stop calls that the cloud answers with 500.
 ERRORS = 0.1
 
 
@@ -70,7 +70,7 @@ class PeerBench(FleetBench):
         return Outcome(seconds, calls, hook, wrong)
 
     def answer_500(self, kind: str) -> None:
-        """Let the cloud answer some of these calls with 500, until `clear_faults`."""
+        """Let the cloud answer some of its start or stop calls with 500, until `clear_faults`."""
         self.cloud.inject(Fault(effect=Answer(status=500), kind=CALLS[kind], probability=ERRORS))
 
     def _ours(self, _: str, kind: str, *, killed: bool) -> float:
@@ -139,7 +139,9 @@ def trouble(nodes: int, boot: float) -> dict[tuple[str, str], Outcome]:
         for kind in CALLS:
             for who in (OURS, BLOCKING, THREADED):
                 bench.answer_500(kind)
-                found[f"{kind}, a tenth of the calls answered with 500", who] = bench.run(who, kind)
+                found[f"{kind}, a tenth of the {CALLS[kind]} calls answered with 500", who] = (
+                    bench.run(who, kind)
+                )
                 bench.cloud.clear_faults()
                 killed = bench.run(who, kind, killed=True)
                 found[f"{kind}, killed half-way", who] = killed

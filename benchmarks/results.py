@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -74,6 +74,7 @@ class Result:
         minutes: how long it took.
         load: the machine's load average of one minute just before.
         commit: of the source; empty if it is unknown.
+        failed: the UTC time of a later run that failed; empty if none did.
     """
 
     command: str
@@ -83,6 +84,7 @@ class Result:
     commit: str
     machine: Machine
     findings: Findings
+    failed: str = ""
 
 
 def publish(
@@ -107,6 +109,12 @@ def keep(folder: Path, name: str, result: Result) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     text = msgspec.json.format(msgspec.json.encode(result), indent=1)
     (folder / f"{name}.json").write_bytes(text + b"\n")
+
+
+def note_failure(folder: Path, name: str, began: str) -> None:
+    """Keep with a benchmark's last result that a later run failed."""
+    for last in kept(folder, [name]).values():
+        keep(folder, name, replace(last, failed=began))
 
 
 def kept(folder: Path, names: Sequence[str]) -> dict[str, Result]:

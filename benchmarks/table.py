@@ -87,6 +87,11 @@ def counted(nodes: int) -> str:
     return "1 node" if nodes == 1 else f"{nodes:,} nodes"
 
 
+def counted_runs(runs: int) -> str:
+    """What figures come from: one run of each, or the medians of several."""
+    return "one run of each" if runs == 1 else f"medians of {runs} runs that alternate"
+
+
 def number(value: float, unit: str = "") -> str:
     """A value with three digits, or all before the point, and its unit."""
     digits = f"{value:,.0f}" if value >= 100 else f"{value:.3g}"  # noqa: PLR2004 - three digits are enough

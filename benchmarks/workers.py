@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from benchmarks.fleet import BOOT, CALLS, LATENCY, PASSWORD_SOURCE
 from benchmarks.results import Chart, publish
 from benchmarks.system import BenchSystem
-from benchmarks.table import Figure
+from benchmarks.table import Figure, counted_runs
 from benchmarks.timing import temporary_folder
 from tests.testbed.postgresql import PostgreSQL
 from tests.testbed.simcloud import credentials
@@ -71,10 +71,14 @@ class WorkersBench:
         ended = self._system.terminal_records() - before
         counts = self._cloud.call_counts()
         made = Counter(call.server for call in counts.action_calls if call.kind == CALLS[kind])
-        doubled = sum(number != 1 for number in (*ended.values(), *made.values()))
-        missing = 2 * self._nodes - len(ended) - len(made)
         others = len(counts.action_calls) - made.total()
-        return SharedRun(seconds, cpu, doubled + abs(missing) + others)
+        wrong = doubled_or_missing(ended, self._nodes) + doubled_or_missing(made, self._nodes)
+        return SharedRun(seconds, cpu, wrong + others)
+
+
+def doubled_or_missing(found: Counter[str], wanted: int) -> int:
+    """How many were found another time than once; and how many more or fewer there are than wanted."""
+    return sum(number != 1 for number in found.values()) + abs(wanted - len(found))
 
 
 def measure(nodes: int, runs: int, workers: Sequence[int]) -> list[Figure]:
@@ -128,7 +132,7 @@ def main() -> None:
     publish(
         f"Resume and suspend of {options.nodes:,} nodes by several power workers",
         f"They share one PostgreSQL store on the simulated cloud (a boot takes {BOOT:g} s, a request "
-        f"{LATENCY * 1000:g} ms); {options.runs} runs. The baseline is one worker in the same run. Audit and cloud are "
+        f"{LATENCY * 1000:g} ms); {counted_runs(options.runs)}. The baseline is one worker in the same run. Audit and cloud are "
         "checked: one terminal record a request, one start and one stop a node.",
         figures,
         charts=[

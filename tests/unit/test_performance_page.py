@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ET
+from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -13,9 +14,10 @@ import pytest
 from benchmarks import page
 from benchmarks.__main__ import BENCHMARKS, RESULTS, ROOT, page_of, run, write_page
 from benchmarks.machine import Machine
-from benchmarks.results import Chart, Findings, Result, Table, keep, kept
+from benchmarks.results import Chart, Findings, Result, Table, keep, kept, note_failure
 from benchmarks.svg import draw
 from benchmarks.table import Figure
+from benchmarks.workers import doubled_or_missing
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -93,6 +95,18 @@ def test_one_benchmark_replaces_its_result_only(tmp_path: Path) -> None:
     assert list(kept(tmp_path, list(BENCHMARKS))) == ["hooks", "fleet"]
 
 
+def test_a_later_run_that_failed_is_on_the_page_until_one_ends(tmp_path: Path) -> None:
+    for name in ("fleet", "hooks"):
+        keep(tmp_path, name, RESULT)
+    note_failure(tmp_path, "fleet", "2027-02-03 04:05")
+    note_failure(tmp_path, "memory", "2027-02-03 04:05")  # has no result yet
+    text = page_of(tmp_path)[page.PAGE]
+    assert "\nA later run failed: fleet.\n" in text
+    assert text.count("**A later run, 2027-02-03 04:05 UTC, failed") == 1
+    keep(tmp_path, "fleet", RESULT)
+    assert "later run" not in page_of(tmp_path)[page.PAGE]
+
+
 def test_a_damaged_result_is_named(tmp_path: Path) -> None:
     (tmp_path / "fleet.json").write_text('{"command": 1}')
     with pytest.raises(ValueError, match=r"fleet\.json: .*run fleet again"):
@@ -114,6 +128,12 @@ def test_a_benchmark_that_fails_leaves_the_last_result(
     )
     assert "missed" in text
     assert (tmp_path / page.CHARTS / "lines.svg").read_text() == draw(CHART)
+
+
+def test_a_request_too_many_does_not_hide_one_that_is_missing() -> None:
+    ended, made = Counter({"r1": 1, "r2": 1, "r3": 1}), Counter({"node1": 1})
+    assert doubled_or_missing(ended, 2) + doubled_or_missing(made, 2) == 2
+    assert doubled_or_missing(Counter({"r1": 2, "r2": 1}), 2) == 1
 
 
 def test_a_chart_without_a_result_is_removed(tmp_path: Path) -> None:
