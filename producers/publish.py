@@ -58,7 +58,7 @@ class _Publishing:
         self._start(0)
 
     def _start(self, addresses_left: int) -> None:
-        """Forget the last connection; after the next one, so many addresses are left to try."""
+        """Forget the last connection; after the next one, this many addresses are left to try."""
         # the next address gets what the last one has not confirmed
         self._unsent = iter(self._open())
         self._all_sent = False

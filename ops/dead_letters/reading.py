@@ -68,7 +68,7 @@ def next_step(depth: QueueDepth, quiet: float) -> ReadStep:
 def take_all(
     link: Counting, name: str, arrived: "queue.Queue[Delivery]", most: int
 ) -> TakenLetters:
-    """All messages of a queue that `link` consumes, at most so many, which is its prefetch.
+    """All messages of a queue that `link` consumes, at most `most`, which is its prefetch.
 
     Raises:
         NoQuorumError: the queue has lost its leader.
@@ -115,7 +115,7 @@ def _count(
 
 
 def _drain(arrived: "queue.Queue[Delivery]", taken: list["Delivery"], seconds: float = 0.0) -> None:
-    """Take what has arrived; wait so long for the first."""
+    """Take what has arrived; wait up to `seconds` for the first."""
     try:
         taken.append(arrived.get(timeout=seconds) if seconds else arrived.get_nowait())
         while True:

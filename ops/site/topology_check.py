@@ -90,7 +90,7 @@ def _queues(held: list[HeldQueue], wanted: Topology, nodes: Collection[str]) -> 
 def _members(queue: HeldQueue, nodes: Collection[str]) -> Iterator[str]:
     """A quorum queue that too few nodes of the cluster hold, or of which too few are running.
 
-    RabbitMQ puts a new queue on three nodes, if there are so many, and never on more by itself.
+    RabbitMQ puts a new queue on three nodes, if there are as many, and never on more by itself.
     """
     name, members, online = queue.name, queue.members, queue.online
     if not members:  # not a quorum queue, as its arguments say

@@ -34,7 +34,7 @@ def declare_until_stopped(
     Args:
         settings: the broker, and the webhooks' routing keys.
         name: shown in the broker's list of connections.
-        stops: waits so many seconds, and says whether to end the attempts.
+        stops: waits a number of seconds, and says whether to end the attempts.
         tell: called with the problem after each failure.
     """
     log = structlog.get_logger()

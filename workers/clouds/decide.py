@@ -84,7 +84,7 @@ class Settled:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Decide again after another listing; with `patience`, not before so many seconds of waiting."""
+    """Decide again after another listing; with `patience`, not before that many seconds of waiting."""
 
     patience: float | None = None
 

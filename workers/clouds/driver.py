@@ -214,7 +214,7 @@ class CloudDriver:
     def list(self, interval: float, next_in: float, nodes: Iterable[HasServers] = ()) -> None:
         """List what changed; or everything, after `list_whole_next` and each ten minutes.
 
-        A listing of changes may miss one, and only one of everything heals that.
+        A listing of changes may miss one; only a listing of everything corrects that.
 
         Args:
             interval: seconds between two listings, usually.

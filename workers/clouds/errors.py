@@ -22,10 +22,10 @@ _LONGEST_REST = 600.0
 class Then(enum.StrEnum):
     """What to do after an error.
 
-    LOOK: the server's state is not as thought: list again and decide anew, no attempt burned.
-    SLOW_DOWN: the cloud asks for it: nobody calls it before Retry-After, no attempt burned.
-    PROBE: the cloud or this one call is sick: a listing tells which; if the cloud, park.
-    PARK: this cloud has no token for us, or refuses it: park, no attempt burned.
+    LOOK: the server's state is not as expected: list again and decide again; it costs no attempt.
+    SLOW_DOWN: the cloud asks for it: no call before Retry-After; it costs no attempt.
+    PROBE: the cloud or this one call has failed: a listing shows which; if the cloud, park.
+    PARK: this cloud has no token for us, or refuses it: park; it costs no attempt.
     HOLD: the token service is away: stop consuming.
     REJECT: it cannot succeed: dead letter.
     """

@@ -250,7 +250,7 @@ class BootPace:
     _saved: float = 0.0
 
     def booted(self, group: str, took: float) -> None:
-        """A boot of this group was seen to be over, so long after its call was answered."""
+        """A boot of this group was seen to be over, `took` seconds after its call was answered."""
         self._boots.setdefault(group, deque(maxlen=_LAST)).append(took)
 
     def left(self, group: str, age: float | None) -> float | None:

@@ -20,7 +20,7 @@ from workers.store.nodes import DesiredRow
 from workers.store.requests import RoundKey
 
 _NOT_NOW = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
-# Of very many, so many tell: a cell takes all its servers with it.
+# Of very many, these few are enough: a cell takes all its servers with it.
 _ASKED = 3
 
 

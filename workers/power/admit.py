@@ -25,7 +25,7 @@ UNCONFIRMED = "unconfirmed"
 DISAGREES = "slurm_disagrees"
 IMPLAUSIBLE = "implausible_generation"
 FIRST_TIER, LATER_TIER = list(RETRY_TIERS)[:2]
-# So many times in the first tier, then in the next: about a minute of the first.
+# How many times in the first tier before the next one: about a minute.
 _SOON = 12
 
 

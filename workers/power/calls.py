@@ -24,7 +24,7 @@ from workers.store.nodes import DesiredRow
 from workers.store.power_store import PowerStore
 from workers.store.slurm_view import SlurmView, SnapshotReader
 
-# Clocks that agree within so many seconds count as one.
+# Clocks that agree within this many seconds count as one.
 _SAME_CLOCK = 1.0
 
 

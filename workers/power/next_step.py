@@ -31,9 +31,9 @@ from workers.power.node import (
 from workers.power.steps import Finish, MakeCall, ParkNode, Retry, Step, WaitFor
 from workers.store.power_store import OtherBoot
 
-# So many other boots that are stuck too are the cloud's fault, also where some are not.
+# If this many other boots are stuck too, it is the cloud's fault, even if some are not.
 _STUCK_TOO = 2
-# So often in a row the cloud may say that the server is not as expected.
+# How often in a row the cloud may say that the server is not as expected.
 _CONFLICTS = 5
 BOOTS_STUCK = "boots_stuck"
 

@@ -48,7 +48,7 @@ class Stop:
         return self._descriptor
 
     def wait(self, seconds: float) -> bool:
-        """Wait so many seconds at most; whether `set` was called."""
+        """Wait at most this many seconds; whether `set` was called."""
         poll = select.poll()
         poll.register(self._descriptor, select.POLLIN)
         poll.poll(max(0.0, seconds) * 1000)

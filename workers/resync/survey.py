@@ -25,7 +25,7 @@ from workers.store.tables import RETURN, feedback, nodes, requests
 
 # An open request may never end: the broker's disk was lost, or the store was restored from a backup.
 _LONGEST_REQUEST = 3600 * 10**9
-# So many servers may disappear at once without doubt about the listing.
+# This many servers may disappear at once without doubt about the listing.
 _FEW = 3
 
 

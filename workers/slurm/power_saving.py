@@ -70,7 +70,7 @@ def _seconds(text: str) -> int | None:
 
 
 def exceptions_of(text: str) -> tuple[list[str], list[str]]:
-    """The items of SuspendExcNodes: of sets of which any so many idle nodes stay on, and of all others.
+    """The items of SuspendExcNodes: of sets of which any N idle nodes stay on, and of all others.
 
     slurm.conf(5): the set of a number begins after the number before, so `node1,node[5-9]:3` is one set.
     Slurm never powers down the others.

@@ -8,7 +8,7 @@ from schemas.commands import Desired
 from workers.store.database import insert, store_clock
 from workers.store.tables import holds, nodes, requests
 
-# For so long (ms) a boot from a future that the store's clock was set back from counts as one of now.
+# How long (ms) a boot from the future, which the store's clock was set back from, counts as one of now.
 _SET_BACK = 600_000
 
 

@@ -55,7 +55,7 @@ class DesiredRow:
 
 
 class NodeTable:
-    """The rows of a cluster's nodes, as one worker uses them; all methods belong into a transaction.
+    """The rows of a cluster's nodes, as one worker uses them; all methods are called in a transaction.
 
     `lease` is how the worker owns nodes.
     """

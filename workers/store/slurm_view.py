@@ -17,11 +17,11 @@ from workers.store.tables import STRAY, SURPLUS, drifts, holds, nodes
 _NS_PER_MS = 1_000_000
 # What Slurm shows of a node that it wants up.
 WANTED = frozenset({Power.ON, Power.POWERING_UP, Power.SET_DOWN})
-# So many nodes may be missing at once without doubt about slurm.conf.
+# This many nodes may be missing at once without doubt about slurm.conf.
 _FEW = 3
 # Seconds; twice the first retry tier, in which requests rest until a snapshot is recent.
 _RECENT = 10.0
-# So many of the last snapshots show by how much the hooks' clock and ours differ.
+# How many of the last snapshots show by how much the hooks' clock and ours differ.
 _COMPARED = 5
 
 

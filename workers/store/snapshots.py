@@ -30,7 +30,7 @@ class SnapshotAge:
     age: float
 
     def is_fresh(self, stale_after: float) -> bool:
-        """Whether it came at most so many seconds ago."""
+        """Whether it came at most this many seconds ago."""
         return 0 <= self.age <= stale_after
 
 

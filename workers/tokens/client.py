@@ -41,7 +41,7 @@ from workers.tokens.rpc import (
 
 _Expected = TypeVar("_Expected", TokenGrant, TokenReport)
 
-# A request is sent so often within its time limit: its reply can be lost with a connection.
+# How often a request is sent within its time limit: its reply can be lost with a connection.
 _TRIES = 3
 # Seconds until the next try after the broker has refused: a queue that gets a new leader refuses.
 _AGAIN_SECONDS = 0.3

@@ -45,7 +45,7 @@ _UNTIL: ContextVar[float] = ContextVar("until", default=math.inf)
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Give all calls of this thread in the block so many seconds together, or less if they are in another."""
+    """Give all calls of this thread in the block this many seconds together, or fewer if they are in another."""
     before = _UNTIL.set(min(_UNTIL.get(), monotonic() + seconds))
     try:
         yield

@@ -24,7 +24,7 @@ def store_errors() -> Iterator[None]:
 class RefreshTokenLease:
     """A lease that one service at a time holds; `owner` names the service, for operators.
 
-    It ends after `seconds`: so long a service that dies blocks its successor.
+    It ends after `seconds`: a service that dies blocks its successor for that time.
     """
 
     def __init__(self, store: sa.Engine, cloud: str, owner: str, seconds: float) -> None:
