@@ -57,7 +57,7 @@ def rest(site: Site, faults: Faults, jobs: Jobs) -> Iterator[str]:
         ("jobs after the storm", lambda: _queue(site)),
         ("nodes in use after the storm", lambda: _awake(site)),
         ("messages in queues", lambda: _messages(site)),
-        ("differences that no drift names", lambda: _differences(site)),
+        ("servers to be off", lambda: _running(site)),
     ):
         yield from _wait(what, find, deadline)
 
@@ -211,7 +211,8 @@ def _messages(site: Site) -> list[str]:
         return [str(error)]
 
 
-def _differences(site: Site) -> list[str]:
+def _running(site: Site) -> list[str]:
+    """The servers that run, or have a task, though Slurm has powered all nodes down."""
     servers = site.simulated.all_servers()
     return [
         f"{server.name}: {server.status}"

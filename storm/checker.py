@@ -38,6 +38,7 @@ _RULES: tuple[tuple[str, _Rule, Callable[[Evidence], int]], ...] = (
         power.unasked,
         lambda e: sum(period.off is not None for period in e.ledger),
     ),
+    ("times at which a server was powered on", power.unwanted, lambda e: len(e.ledger)),
     ("nodes compared with Slurm", end.final, lambda e: len(e.states)),
     ("servers compared with their strategy", end.strategies, lambda e: len(e.servers)),
     ("dead letters", requests.letters, lambda e: len(e.letters)),

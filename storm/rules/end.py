@@ -70,12 +70,12 @@ def final(seen: Evidence) -> Iterator[Violation]:
     running = Counter(server.node for server in seen.servers if server.powered)
     for node, state in seen.states.items():
         count, said = running[node], "+".join(sorted(state))
-        if node in seen.named:
-            continue  # `lamplighter drift` tells the operator
-        if state & {"DRAIN", "DOWN", "FAIL"}:
-            yield Violation(WRONG, node, f"{said}: out of service, and drift does not say so")
-        elif state & _OFF and count:
+        if state & _OFF and count:
             yield Violation(LEAKED, node, f"{said}, but {count} servers run")
+        elif node in seen.named:
+            continue  # `lamplighter drift` tells the operator
+        elif state & {"DRAIN", "DOWN", "FAIL"}:
+            yield Violation(WRONG, node, f"{said}: out of service, and drift does not say so")
         elif not state & _OFF and count != 1:
             yield Violation(WRONG, node, f"{said}, but {count} servers run")
     for node in sorted(running.keys() - seen.states.keys()):

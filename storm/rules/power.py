@@ -1,13 +1,14 @@
 """Rules about the power of servers, by the cloud's own ledger."""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import combinations
 from math import inf
 
 from storm.evidence import Evidence, PoweredOn
+from storm.rules.requests import KINDS
 from storm.rules.times import kills, started, true_times, window
-from storm.rules.violation import OUTCOME, SECOND, UNASKED, UNSAVED, Violation
+from storm.rules.violation import OUTCOME, SECOND, UNASKED, UNSAVED, UNWANTED, Violation
 
 # A second server of a node may live this long, until it is seen and deleted.
 _SECOND_SERVER = 45.0
@@ -78,7 +79,7 @@ def unasked(seen: Evidence) -> Iterator[Violation]:
     A node's second server may go while the other one is on.
     """
     for node, periods in by_node(seen).items():
-        resumes = _resumes(seen, node)
+        resumes = _known(seen, node, {"resume"})
         for period in periods:
             if (off := period.off) is None or _other_is_on(periods, period, off):
                 continue
@@ -92,21 +93,54 @@ def unasked(seen: Evidence) -> Iterator[Violation]:
                 yield Violation(UNASKED, node, said, (resumed, period.on, off))
 
 
-def _resumes(seen: Evidence, node: str) -> list[tuple[float, float]]:
-    """When each resume of a node was called, and accepted."""
+def unwanted(seen: Evidence) -> Iterator[Violation]:
+    """No server was powered on after Slurm's request to power its node off was accepted.
+
+    Unless Slurm or the operator asked for it since, the storm started the server, or slurmctld was
+    killed and forgot its call.
+    """
+    for node, periods in by_node(seen).items():
+        offs = _known(seen, node, {"suspend", "resume-fail"})
+        for period in periods:
+            off = max((at for at, known in offs if known + _SEEN < period.on), default=None)
+            if off is not None and not _is_wanted(seen, node, off, period.on):
+                said = f"{period.on - off:.0f} s after Slurm's call to power it off"
+                yield Violation(UNWANTED, node, f"{said}: {period.server_id}", (off, period.on))
+
+
+def _is_wanted(seen: Evidence, node: str, since: float, on: float) -> bool:
+    return (
+        any(c.kind == "resume" and node in c.nodes and since <= c.began < on for c in seen.calls)
+        or any(
+            node in command.words and since < command.ended and command.began < on
+            for command in seen.commands
+        )
+        or any(
+            (fault.kind, fault.target) == ("server", "runs")
+            and since < fault.ended
+            and fault.began < on + _CLOSE
+            for fault in seen.injected
+        )
+        or any(since - _CLOSE < kill.began < on for kill in kills(seen))
+    )
+
+
+def _known(seen: Evidence, node: str, kinds: Collection[str]) -> list[tuple[float, float]]:
+    """When hooks of these kinds were called for a node, and their requests accepted."""
     accepted = [
         step
         for step in seen.steps
-        if (step.node, step.kind, step.transition) == (node, "resume", "accepted")
+        if (step.node, step.transition, step.origin) == (node, "accepted", "hook")
     ]
     found = []
     for call in seen.calls:
-        if call.kind == "resume" and node in call.nodes:
+        if call.kind in kinds and node in call.nodes:
             since, until = window(call, seen.injected)
             known = [
                 max(times)
                 for step in accepted
-                if since < step.asked < until
+                if step.kind == KINDS[call.kind]
+                and since < step.asked < until
                 and (times := [t for t in true_times(step, seen.injected) if t > call.began])
             ]
             if known:

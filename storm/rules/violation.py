@@ -8,7 +8,7 @@ SECOND, LEAKED, WRONG = "second server", "leaked server", "wrong final state"
 INVENTED, OPEN, UNOPENED = "invented request", "open round", "round without a beginning"
 REFUSED, UNTIMELY = "call that a hook refused", "superseded by nothing"
 LETTER, FAILED, OUTCOME = "dead letter", "failed without a permanent no", "outcome not in the cloud"
-UNASKED, UNENDED = "powered off unasked", "job without an end"
+UNASKED, UNWANTED, UNENDED = "powered off unasked", "powered on unasked", "job without an end"
 EVIDENCE, AUDIT, QUEUE = "not enough to judge by", "audit", "queue"
 TRACEBACK, MEMORY, UNREST = "traceback", "memory", "not at rest"
 # Slurm's own, not broken promises: shown, and counted apart.

@@ -161,6 +161,10 @@ BROKEN: dict[str, tuple[str, Callable[[Evidence], Evidence]]] = {
             ctld_starts=(1.0, 103.0),
         ),
     ),
+    "a node that was powered on though Slurm had powered it off": (
+        violation.UNWANTED,
+        lambda e: replace(e, ledger=(*e.ledger, PoweredOn("node1", "s1", 170.0, 180.0))),
+    ),
     "a batch job that never ended": (
         violation.UNENDED,
         lambda e: replace(e, beats=(SILENT,)),
@@ -327,6 +331,10 @@ BROKEN: dict[str, tuple[str, Callable[[Evidence], Evidence]]] = {
     "a server of a node that is powered down": (
         violation.LEAKED,
         lambda e: replace(e, servers=RUNNING),
+    ),
+    "a server of a node that is powered down, though drift names it": (
+        violation.LEAKED,
+        lambda e: replace(e, servers=RUNNING, named=frozenset({"node1"})),
     ),
     "a server of no node": (
         violation.LEAKED,

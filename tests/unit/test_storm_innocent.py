@@ -136,6 +136,24 @@ ALLOWED: dict[str, Callable[[Evidence], Evidence]] = {
             step("r3", "completed", 135.0, kind="suspend"),
         ),
     ),
+    "a server that the storm started": lambda e: replace(
+        e,
+        ledger=(*e.ledger, PoweredOn("node1", "s1", 170.0, 180.0)),
+        injected=(*e.injected, Injected("server", "runs", 169.9, 170.1)),
+    ),
+    "a server that the operator deployed": lambda e: replace(
+        e,
+        ledger=(*e.ledger, PoweredOn("node1", "s1", 170.0, 180.0)),
+        commands=(Command(("nodes", "deploy", "node1"), 168.0, 181.0),),
+    ),
+    "a server that was on its way when Slurm powered its node off": lambda e: replace(
+        e, ledger=(*e.ledger, PoweredOn("node1", "s1", 150.0, 160.0))
+    ),
+    "a server whose suspend slurmctld forgot": lambda e: replace(
+        e,
+        ledger=(*e.ledger, PoweredOn("node1", "s1", 170.0, 180.0)),
+        injected=(*e.injected, Injected("slurmctld", "kill", 141.0, 142.0)),
+    ),
     "a server whose resume slurmctld forgot": lambda e: replace(
         e,
         ledger=(PoweredOn("node1", "s1", 104.0, 135.0),),
