@@ -78,8 +78,8 @@ def final(seen: Evidence) -> Iterator[Violation]:
             yield Violation(WRONG, node, f"{said}: out of service, and drift does not say so")
         elif not state & _OFF and count != 1:
             yield Violation(WRONG, node, f"{said}, but {count} servers run")
-    for node in sorted(running.keys() - seen.states.keys()):
-        yield Violation(LEAKED, node, "a server runs that Slurm does not know")
+    for node in sorted({server.node for server in seen.servers} - seen.states.keys()):
+        yield Violation(LEAKED, node, "a server of a node that Slurm does not know")
     for node, count in Counter(server.node for server in seen.servers).items():
         if count > 1:
             yield Violation(SECOND, node, f"{count} servers at the end")

@@ -6,7 +6,7 @@ from heapq import heappop, heappush
 
 from storm.dead_letters import objection
 from storm.evidence import DeadLetter, Evidence, HookCall, Injected, Step
-from storm.rules.times import CLOSE, during, kills, true_times, window
+from storm.rules.times import CLOSE, UNSEEN, during, kills, true_times, window
 from storm.rules.violation import (
     DOUBLED,
     FAILED,
@@ -58,8 +58,14 @@ def requests(seen: Evidence) -> Iterator[Violation]:
 
 
 def refusals(seen: Evidence) -> Iterator[Violation]:
-    """A call ends with another status than 0 only where the storm killed it, or filled its spool's disk."""
+    """A call ends with another status than 0 only where the storm killed it, or filled its spool's disk.
+
+    And it ends within a minute, however busy the machine is.
+    """
     for call in seen.calls:
+        if call.ended is not None and (lasted := call.ended - call.began) > UNSEEN:
+            said = f"{call.kind}: it took {lasted:.0f} s"
+            yield Violation(REFUSED, ",".join(call.nodes), said, (call.began, call.ended))
         if call.status not in {None, 0, KILLED} and not any(
             (fault.kind, fault.target) == ("disk", "spool") and during(call, fault)
             for fault in seen.injected

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from storm.evidence import Evidence, HookCall, Injected, Step
 
 # Seconds: a hook whose end nobody saw stamps its request by then; and what two clocks may differ by.
-_UNSEEN, CLOSE = 60.0, 1.0
+UNSEEN, CLOSE = 60.0, 1.0
 
 
 def window(call: HookCall, injected: Iterable[Injected]) -> tuple[float, float]:
@@ -15,7 +15,7 @@ def window(call: HookCall, injected: Iterable[Injected]) -> tuple[float, float]:
     after a step forward, also of an operator's command by the workers' clock, it stays ahead until the
     hooks' clock has caught up. Only a step of the hooks' own clock makes it early.
     """
-    began, ended = call.began, call.began + _UNSEEN if call.ended is None else call.ended
+    began, ended = call.began, call.began + UNSEEN if call.ended is None else call.ended
     early = late = 0.0
     for fault in injected:
         if fault.kind != "clock" or fault.target.startswith("database"):
@@ -41,7 +41,7 @@ def true_times(step: Step, injected: tuple[Injected, ...]) -> list[float]:
 
 def during(call: HookCall, fault: Injected) -> bool:
     """Whether a call and a fault were at the same time."""
-    ended = call.began + _UNSEEN if call.ended is None else call.ended
+    ended = call.began + UNSEEN if call.ended is None else call.ended
     return fault.began - CLOSE < ended and call.began < fault.ended + CLOSE
 
 

@@ -234,6 +234,10 @@ BROKEN: dict[str, tuple[str, Callable[[Evidence], Evidence]]] = {
             injected=(*e.injected, Injected("disk", "spool", 100.0, 120.0)),
         ),
     ),
+    "a hook that took two minutes": (
+        violation.REFUSED,
+        lambda e: replace(e, calls=(e.calls[0], replace(e.calls[1], ended=260.0))),
+    ),
     "a resume that was superseded before Slurm called for the suspend": (
         violation.UNTIMELY,
         lambda e: replace(e, steps=(e.steps[0], step("r1", "superseded", 105.0), *e.steps[2:])),
@@ -339,6 +343,10 @@ BROKEN: dict[str, tuple[str, Callable[[Evidence], Evidence]]] = {
     "a server of no node": (
         violation.LEAKED,
         lambda e: replace(e, servers=(replace(RUNNING[0], node="node9"),)),
+    ),
+    "a server of no node that is off": (
+        violation.LEAKED,
+        lambda e: replace(e, servers=(*e.servers, replace(e.servers[0], node="node9"))),
     ),
     "a node in use without a server": (
         violation.WRONG,
