@@ -129,16 +129,9 @@ def unended(seen: Evidence) -> Iterator[Violation]:
             if has_ended(job, ends[task_id]):
                 continue
             said = f"{task_id}: {len(set(ends[task_id]))} of {job.nodes} nodes show its end"
-            if any(_may_be_lost(seen, job, task_id, kill) for kill in killed):
+            if any(0 <= kill - job.submitted < UNSAVED for kill in killed):
                 yield Violation(SLURM_LOST, "", f"{said}; slurmctld was killed", (job.submitted,))
             elif why := seen.gave_up.get(task_id):
                 yield Violation(SLURM_LOST, "", f"{said}; slurmctld: {why}", (job.submitted,))
             else:
                 yield Violation(UNENDED, "", said, (job.submitted,))
-
-
-def _may_be_lost(seen: Evidence, job: BatchJob, task_id: str, killed: float) -> bool:
-    """Whether slurmctld was killed before it had saved the job, and did not run it after its new start."""
-    since = started(seen, killed)
-    again = any(task.job == task_id and task.began > since for task in seen.beats)
-    return 0 <= killed - job.submitted < UNSAVED and not again

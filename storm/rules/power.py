@@ -3,7 +3,6 @@
 from collections import defaultdict
 from collections.abc import Collection, Iterator
 from itertools import combinations
-from math import inf
 
 from storm.evidence import Evidence, PoweredOn
 from storm.rules.requests import KINDS
@@ -86,7 +85,7 @@ def unasked(seen: Evidence) -> Iterator[Violation]:
             resumed = max((at for at, known in resumes if known + _IN_FLIGHT < off), default=None)
             if resumed is None or _was_going_off(seen, period, resumed):
                 continue
-            if _is_broken(seen, period):
+            if _broke(seen, period, off):
                 continue
             if not _is_asked(seen, node, resumed, off):
                 said = f"{off - resumed:.0f} s after its resume: {period.server_id}"
@@ -155,16 +154,13 @@ def _was_going_off(seen: Evidence, period: PoweredOn, at: float) -> bool:
     return any(server == period.server_id and since < made < at for server, made in seen.stuck)
 
 
-def _is_broken(seen: Evidence, period: PoweredOn) -> bool:
-    """Whether the storm let Nova fail at its last reboot: it is in ERROR, and is replaced."""
-    off = inf if period.off is None else period.off
-    last = max(
-        (at for n, at in seen.reboots if n == period.node and period.on < at < off), default=inf
-    )
+def _broke(seen: Evidence, period: PoweredOn, off: float) -> bool:
+    """Whether the storm let Nova fail at its last reboot: it is in ERROR."""
+    reboots = [at for node, at in seen.reboots if node == period.node and period.on < at < off]
     return any(
-        fault.began - _CLOSE < last < fault.ended + _CLOSE
+        fault.began - _CLOSE < max(reboots) < fault.ended + _CLOSE
         for fault in seen.injected
-        if fault.kind == "work" and fault.target in {"error", "no_host"}
+        if reboots and fault.kind == "work" and fault.target in {"error", "no_host"}
     )
 
 

@@ -110,7 +110,7 @@ ALLOWED: dict[str, Callable[[Evidence], Evidence]] = {
         reboots=(("node1", 133.0),),
         injected=(*e.injected, Injected("work", "error", 132.0, 134.0)),
     ),
-    "a server that had failed at a reboot before its resume": lambda e: replace(
+    "a server that failed at a reboot before its resume": lambda e: replace(
         e,
         ledger=(PoweredOn("node1", "s1", 90.0, 135.0), PoweredOn("node1", "s2", 136.0, 142.0)),
         reboots=(("node1", 95.0),),
