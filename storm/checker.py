@@ -31,6 +31,7 @@ _RULES: tuple[tuple[str, _Rule, Callable[[Evidence], int]], ...] = (
         lambda e: _count(e, "completed"),
     ),
     ("runs of tasks of jobs", jobs.ended_by_us, lambda e: len(e.beats)),
+    ("tasks that fell silent", jobs.silent, lambda e: sum(b.end is None for b in e.beats)),
     ("batch jobs that must end", jobs.unended, lambda e: len(e.batch)),
     ("times of power of servers", power.second_servers, lambda e: len(e.ledger)),
     (

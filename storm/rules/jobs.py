@@ -5,7 +5,15 @@ from collections.abc import Iterable, Iterator
 
 from storm.evidence import BatchJob, Beats, Evidence, HookCall
 from storm.rules.times import kills, started, window
-from storm.rules.violation import ENDED_JOB, FORGOTTEN, SLURM_LOST, UNENDED, UNSAVED, Violation
+from storm.rules.violation import (
+    ENDED_JOB,
+    FORGOTTEN,
+    SILENT,
+    SLURM_LOST,
+    UNENDED,
+    UNSAVED,
+    Violation,
+)
 
 # Seconds: on a busy machine, a node beats so long after the cloud has cut its power; and a beat that
 # comes twice a second can be late.
@@ -14,6 +22,8 @@ _BEFORE, _AFTER = 5.0, 2.0
 _DONE = 10.0
 # slurmctld names a call so long before it begins, on a busy machine.
 _CALLED = 2.0
+# All nodes have registered within this time after slurmctld was killed, on a busy machine.
+_REGISTERED = 30.0
 _CUT, _TOLD = "the cloud was told to power it off", "Slurm was told that the node is down"
 
 
@@ -46,6 +56,22 @@ def ended_by_us(seen: Evidence) -> Iterator[Violation]:
                 said = f"{task.job}: {words}"
                 yield Violation(promise, task.node, said, (task.began, task.last, cut_at))
                 break
+
+
+def silent(seen: Evidence) -> Iterator[Violation]:
+    """A task that fell silent did so with its node's power, or slurmctld has ended its job.
+
+    A slurmctld that was killed, and has forgotten a job, ends its tasks when their nodes register.
+    """
+    offs = [(p.node, p.off) for p in seen.ledger if p.off is not None]
+    cuts = _times([*offs, *seen.reboots, *seen.outside])
+    killed = [kill.began for kill in kills(seen)]
+    for task in seen.beats:
+        if task.end is not None or task.job in seen.gave_up:
+            continue
+        forgotten = any(at < task.last < at + _REGISTERED for at in killed)
+        if not forgotten and not any(_cuts(at, task) for at in cuts.get(task.node, ())):
+            yield Violation(SILENT, task.node, task.job, (task.began, task.last))
 
 
 def _times(pairs: Iterable[tuple[str, float]]) -> dict[str, list[float]]:

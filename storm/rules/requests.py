@@ -24,6 +24,8 @@ from storm.rules.violation import (
 TERMINAL = frozenset({"completed", "superseded", "failed", "discarded"})
 # The audit's names of the hooks' kinds.
 KINDS = {"resume": "resume", "suspend": "suspend", "resume-fail": "resume_fail"}
+# The calls that a call is superseded by.
+_AGAINST = {"resume": {"suspend", "resume-fail"}, "suspend": {"resume"}}
 # The exit status of a hook that the storm has killed.
 KILLED = 137
 
@@ -127,20 +129,22 @@ def _begins(round_: int, names: set[str], before: set[str]) -> bool:
 
 
 def superseded(seen: Evidence) -> Iterator[Violation]:
-    """A resume of a hook is superseded only by what came after it.
+    """A resume or suspend of a hook is superseded only by what came after it.
 
-    That is Slurm's call to power the node off, an operator's request, or a slurmctld that was killed and
-    forgot the resume.
+    That is Slurm's call for the opposite, an operator's request, or a slurmctld that was killed and
+    forgot the call. A suspended node is also on for Slurm if its slurmd registered once more: after a
+    fault of slurmctld, or of a server that the storm started. (So is one after a resume-fail, whose slurmd
+    was late: that is not judged.)
     """
     accepted = {step.request_id: step for step in seen.steps if step.transition == "accepted"}
     for step in seen.steps:
         own = accepted.get(step.request_id)
-        if (step.transition, step.kind) != ("superseded", "resume") or own is None:
+        if step.transition != "superseded" or step.kind not in _AGAINST or own is None:
             continue
         if own.origin == "hook" and not any(
             _is_overtaken(seen, own, at) for at in true_times(step, seen.injected)
         ):
-            said = f"resume {step.request_id}: nothing came after it"
+            said = f"{step.kind} {step.request_id}: nothing came after it"
             yield Violation(UNTIMELY, step.node, said, (own.asked, step.time))
 
 
@@ -148,23 +152,31 @@ def _is_overtaken(seen: Evidence, own: Step, ended: float) -> bool:
     called = [
         call.began
         for call in seen.calls
-        if call.kind == "resume"
+        if call.kind == own.kind
         and own.node in call.nodes
         and _bears(call, own.asked, seen.injected)
     ]
     since = min(called, default=own.asked)
     return (
         any(
-            call.kind != "resume" and own.node in call.nodes and since < call.began < ended + CLOSE
+            call.kind in _AGAINST[own.kind]
+            and own.node in call.nodes
+            and since < call.began < ended + CLOSE
             for call in seen.calls
         )
         or any(
             (step.node, step.transition, step.origin) == (own.node, "accepted", "operator")
-            and step.kind != "resume"
+            and step.kind != own.kind
             and step.asked > own.asked
             for step in seen.steps
         )
         or any(at < kill.began < at + UNSAVED for kill in kills(seen) for at in called)
+        or any(
+            own.kind == "suspend"
+            and (fault.kind == "slurmctld" or (fault.kind, fault.target) == ("server", "runs"))
+            and since - CLOSE < fault.began < ended
+            for fault in seen.injected
+        )
     )
 
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 LOST, DOUBLED, ENDED_JOB = "lost request", "doubled request", "job ended by us"
 SECOND, LEAKED, WRONG = "second server", "leaked server", "wrong final state"
 INVENTED, OPEN, UNOPENED = "invented request", "open round", "round without a beginning"
+SILENT = "task that fell silent without a cause"
 REFUSED, UNTIMELY = "hook that failed, or hung", "superseded by nothing"
 LETTER, FAILED, OUTCOME = "dead letter", "failed without a permanent no", "outcome not in the cloud"
 UNASKED, UNWANTED, UNENDED = "powered off unasked", "powered on unasked", "job without an end"

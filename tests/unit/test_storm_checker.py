@@ -20,7 +20,7 @@ from storm.evidence import (
 )
 from storm.rules import violation
 from storm.rules.violation import Violation
-from tests.unit.storm_history import GOOD, IN_USE, REFUSED, RUNNING, SILENT, step
+from tests.unit.storm_history import AGAIN, GOOD, IN_USE, REFUSED, RUNNING, SILENT, step
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -233,6 +233,10 @@ BROKEN: dict[str, tuple[str, Callable[[Evidence], Evidence]]] = {
         violation.UNTIMELY,
         lambda e: replace(e, steps=(e.steps[0], step("r1", "superseded", 105.0), *e.steps[2:])),
     ),
+    "a suspend that was superseded though Slurm wanted nothing else": (
+        violation.UNTIMELY,
+        lambda e: replace(e, steps=(*e.steps[:3], step("r2", "superseded", 142.0, kind="suspend"))),
+    ),
     "a failed request that is in no dead letter": (
         violation.LETTER,
         lambda e: replace(
@@ -290,6 +294,18 @@ BROKEN: dict[str, tuple[str, Callable[[Evidence], Evidence]]] = {
             reboots=(("node1", 129.0),),
             calls=(e.calls[0], HookCall("suspend", ("node1",), 129.5, 0, 129.7)),
             ledger=(PoweredOn("node1", "s1", 104.0, 130.0),),
+        ),
+    ),
+    "a task that fell silent though nothing happened to its node": (
+        violation.SILENT,
+        lambda e: replace(e, beats=(SILENT, AGAIN)),
+    ),
+    "a task that fell silent long after slurmctld was killed": (
+        violation.SILENT,
+        lambda e: replace(
+            e,
+            beats=(SILENT, AGAIN),
+            injected=(*e.injected, Injected("slurmctld", "kill", 95.0, 97.0)),
         ),
     ),
     "two servers that run at the end": (

@@ -57,6 +57,16 @@ ALLOWED: dict[str, Callable[[Evidence], Evidence]] = {
         ),
         injected=(*e.injected, Injected("slurmctld", "kill", 152.0, 153.0)),
     ),
+    "a suspend of a node that Slurm has resumed": lambda e: replace(
+        e,
+        calls=(*e.calls, HookCall("resume", ("node1",), 141.0, 137, 141.1)),
+        steps=(*e.steps[:3], step("r2", "superseded", 142.0, kind="suspend")),
+    ),
+    "a suspend of a node whose slurmd registered once more": lambda e: replace(
+        e,
+        steps=(*e.steps[:3], step("r2", "superseded", 145.0, kind="suspend")),
+        injected=(*e.injected, Injected("slurmctld", "reconfigure", 142.0, 143.0)),
+    ),
     "a failed request in a dead letter": lambda e: replace(
         e,
         steps=(*e.steps, step("r3", "accepted", 116.0, origin="resync"), REFUSED),
@@ -90,6 +100,14 @@ ALLOWED: dict[str, Callable[[Evidence], Evidence]] = {
     ),
     "a task that was cancelled": lambda e: replace(
         e, beats=(replace(SILENT, end="term"),), gave_up={"7": "REQUEST_KILL_JOB"}
+    ),
+    "a task whose job slurmctld ended at its limit": lambda e: replace(
+        e, beats=(SILENT,), gave_up={"7": "Time limit exhausted"}
+    ),
+    "a task whose job slurmctld forgot": lambda e: replace(
+        e,
+        beats=(SILENT, AGAIN),
+        injected=(*e.injected, Injected("slurmctld", "kill", 125.0, 127.0)),
     ),
     "a second server that is deleted at once": lambda e: replace(
         e, ledger=(*e.ledger, PoweredOn("node1", "s2", 120.0, 130.0))
