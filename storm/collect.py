@@ -159,6 +159,15 @@ def gave_up(log: str) -> dict[str, str]:
     }
 
 
+def gave_up_at(log: str) -> dict[str, float]:
+    """When slurmctld's log last says so of each of these jobs."""
+    return {
+        job: datetime.fromisoformat(line[1 : line.index("]")]).timestamp()
+        for line in log.splitlines()
+        for job in gave_up(line)
+    }
+
+
 def commands(log: str) -> Iterator[Command]:
     """The operator's commands; see storm/site.py."""
     for line in log.splitlines():
@@ -227,6 +236,7 @@ def collect(
         suspending=tuple(suspending(ctld_log)),
         ctld_starts=tuple(ctld_starts(ctld_log)),
         gave_up=gave_up(ctld_log),
+        gave_up_at=gave_up_at(ctld_log),
         commands=tuple(commands((site.folder / "operator.log").read_text())),
         strategies=dict(site.plan.strategies),
         refused=tuple(

@@ -158,6 +158,7 @@ class Evidence:
         ctld_starts: when slurmctld said that it has started.
         batch: batch jobs that must end.
         gave_up: jobs that, by slurmctld's log, were cancelled or ended with an error; and its words.
+        gave_up_at: when its log said so.
         commands: what the storm's operator did.
         states: Slurm's states of each node at the end.
         named: nodes that `lamplighter drift` names at the end.
@@ -191,5 +192,6 @@ class Evidence:
     tracebacks: tuple[str, ...] = ()
     memory: dict[str, tuple[float, ...]] = field(default_factory=dict)
     unsettled: tuple[str, ...] = ()
+    gave_up_at: dict[str, float] = field(default_factory=dict)
     strategies: dict[str, str] = field(default_factory=dict)
     refused: tuple[str, ...] = ()

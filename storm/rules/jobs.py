@@ -24,6 +24,9 @@ _DONE = 10.0
 _CALLED = 2.0
 # All nodes have registered within this time after slurmctld was killed, on a busy machine.
 _REGISTERED = 30.0
+# Seconds for which srun may fail after slurmctld was away, or has read its configuration again.
+_DISTURBED = 60.0
+_CANCELLED = "REQUEST_KILL_JOB"
 _CUT, _TOLD = "the cloud was told to power it off", "Slurm was told that the node is down"
 
 
@@ -146,9 +149,11 @@ def unended(seen: Evidence) -> Iterator[Violation]:
     """Each batch job that nobody cancelled shows its end on all its nodes.
 
     Slurm itself loses one that it had not saved when it was killed, and one that its log calls
-    cancelled, or ended with another status than 0: these are shown, and counted apart.
+    cancelled, or ended with another status than 0: these are shown, and counted apart. A job that failed
+    although all of its tasks went on, and nothing happened to slurmctld, is not Slurm's own.
     """
     ends = ends_of(seen.beats)
+    ended = {task.job for task in seen.beats if task.end != "end"}
     killed = [fault.began for fault in kills(seen)]
     for job in seen.batch:
         for task_id in job.tasks:
@@ -157,7 +162,19 @@ def unended(seen: Evidence) -> Iterator[Violation]:
             said = f"{task_id}: {len(set(ends[task_id]))} of {job.nodes} nodes show its end"
             if any(0 <= kill - job.submitted < UNSAVED for kill in killed):
                 yield Violation(SLURM_LOST, "", f"{said}; slurmctld was killed", (job.submitted,))
-            elif why := seen.gave_up.get(task_id):
+            elif (why := seen.gave_up.get(task_id)) and (
+                task_id in ended or why == _CANCELLED or _was_disturbed(seen, task_id)
+            ):
                 yield Violation(SLURM_LOST, "", f"{said}; slurmctld: {why}", (job.submitted,))
             else:
-                yield Violation(UNENDED, "", said, (job.submitted,))
+                words = f"{said}; slurmctld: {why}" if why else said
+                yield Violation(UNENDED, "", words, (job.submitted,))
+
+
+def _was_disturbed(seen: Evidence, job: str) -> bool:
+    """Whether something happened to slurmctld in the minute before it gave the job up."""
+    at = seen.gave_up_at.get(job, 0.0)
+    return any(
+        fault.kind == "slurmctld" and fault.began < at < fault.began + _DISTURBED
+        for fault in seen.injected
+    )

@@ -169,6 +169,25 @@ BROKEN: dict[str, tuple[str, Callable[[Evidence], Evidence]]] = {
         violation.UNENDED,
         lambda e: replace(e, beats=(SILENT,)),
     ),
+    "a batch job that failed though nothing happened to slurmctld or its tasks": (
+        violation.UNENDED,
+        lambda e: replace(
+            e,
+            beats=(replace(e.beats[0], job="6"),),
+            gave_up={"7": "WEXITSTATUS 1"},
+            gave_up_at={"7": 130.0},
+        ),
+    ),
+    "a batch job that failed long after slurmctld was restarted": (
+        violation.UNENDED,
+        lambda e: replace(
+            e,
+            beats=(replace(e.beats[0], job="6"),),
+            gave_up={"7": "WEXITSTATUS 1"},
+            gave_up_at={"7": 230.0},
+            injected=(*e.injected, Injected("slurmctld", "restart", 120.0, 122.0)),
+        ),
+    ),
     "a batch job that ended on one of its two nodes": (
         violation.UNENDED,
         lambda e: replace(e, batch=(BatchJob(("7",), 2, 100.0),)),

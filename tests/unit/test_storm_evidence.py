@@ -12,6 +12,7 @@ from storm.collect import (
     commands,
     ctld_starts,
     gave_up,
+    gave_up_at,
     hook_calls,
     set_down,
     steps,
@@ -139,6 +140,9 @@ def test_jobs_that_slurm_gave_up_are_read_from_slurmctlds_log() -> None:
         "13": "WTERMSIG 126",
         "170": "Time limit exhausted",
     }
+    at = gave_up_at(log)
+    assert at.keys() == gave_up(log).keys()
+    assert at["170"] - at["4796"] == pytest.approx(46 * 60 + 26.816)
 
 
 def test_commands_are_read_with_their_times() -> None:

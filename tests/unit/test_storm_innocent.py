@@ -109,6 +109,13 @@ ALLOWED: dict[str, Callable[[Evidence], Evidence]] = {
         beats=(SILENT, AGAIN),
         injected=(*e.injected, Injected("slurmctld", "kill", 125.0, 127.0)),
     ),
+    "a batch job that failed when slurmctld was restarted": lambda e: replace(
+        e,
+        beats=(replace(e.beats[0], job="6"),),
+        gave_up={"7": "WEXITSTATUS 1"},
+        gave_up_at={"7": 130.0},
+        injected=(*e.injected, Injected("slurmctld", "restart", 120.0, 122.0)),
+    ),
     "a second server that is deleted at once": lambda e: replace(
         e, ledger=(*e.ledger, PoweredOn("node1", "s2", 120.0, 130.0))
     ),
