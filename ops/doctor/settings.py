@@ -56,7 +56,7 @@ def _clock(settings: Settings) -> Iterator[Finding]:
     ahead = settings.power.clock_ahead
     if ahead < CLOCKS:
         words = (
-            f"power.clock_ahead is {ahead:g} s: requests of a host whose clock is only so far ahead wait, or "
+            f"power.clock_ahead is {ahead:g} s: requests of a host whose clock is only that far ahead wait, or "
             "become dead letters"
         )
         yield wrong(Kind.CLOCK, words, f"remove clock_ahead, or write at least {CLOCKS:g}")

@@ -130,8 +130,8 @@ def test_a_worker_with_a_problem_is_counted_and_its_words_are_no_label(
         store.dispose()
 
 
-def test_a_queue_that_nobody_consumes_is_missed_too(system: WholeSystem) -> None:
-    """A missing queue has no count of consumers; dead letters that cannot be kept are said by no worker."""
+def test_a_missing_queue_is_counted_though_no_worker_consumes_it(system: WholeSystem) -> None:
+    """It has no count of consumers. No worker says of such a queue, as that of the dead letters, that it is missing."""
     parameters = connection_parameters(system.settings.broker, "test")
     with blocking_channel(parameters) as channel:
         channel.queue_delete(NOTIFY_QUEUE)
