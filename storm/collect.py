@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 
+import hostlist
 import msgspec
 import requests
 
-from producers.call import expand
 from storm.evidence import (
     Beats,
     Command,
@@ -71,9 +71,9 @@ def hook_calls(lines: Iterable[str]) -> Iterator[HookCall]:
 
 
 def _call(
-    began: float, kind: str, hostlist: str, status: int | None = None, ended: float | None = None
+    began: float, kind: str, nodes: str, status: int | None = None, ended: float | None = None
 ) -> HookCall:
-    return HookCall(kind, tuple(expand(hostlist)), began, status, ended)
+    return HookCall(kind, tuple(hostlist.expand_hostlist(nodes)), began, status, ended)
 
 
 def steps(lines: Iterable[str]) -> Iterator[Step]:
@@ -139,7 +139,7 @@ def suspending(log: str) -> Iterator[tuple[str, float]]:
     for line in log.splitlines():
         if found := _SUSPENDING.match(line):
             at = datetime.fromisoformat(found["at"]).timestamp()
-            yield from ((node, at) for node in expand(found["nodes"]))
+            yield from ((node, at) for node in hostlist.expand_hostlist(found["nodes"]))
 
 
 def ctld_starts(log: str) -> Iterator[float]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import ast
+from pathlib import Path
 
 import pytest
 import structlog
@@ -23,8 +24,26 @@ from storm.evidence import Command, HookCall
 from workers.config.tables import LogSettings
 from workers.process.logs import configure_logs
 
-if TYPE_CHECKING:
-    from pathlib import Path
+
+def test_nothing_of_the_product_collects_or_judges_the_evidence() -> None:
+    """What it gets wrong, it would get wrong on both sides."""
+    root = Path(__file__).parents[2] / "storm"
+    files = [*(root / "rules").glob("*.py")]
+    files += [root / f"{name}.py" for name in ("checker", "evidence", "collect", "dead_letters")]
+    imported = {
+        name.partition(".")[0]
+        for file in files
+        for node in ast.walk(ast.parse(file.read_text()))
+        for name in (
+            [node.module or ""]
+            if isinstance(node, ast.ImportFrom)
+            else [one.name for one in node.names]
+            if isinstance(node, ast.Import)
+            else []
+        )
+    }
+    assert "storm" in imported
+    assert imported & {"schemas", "producers", "workers", "ops"} == set()
 
 
 def test_hook_calls_are_read_with_their_ends() -> None:
