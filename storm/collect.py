@@ -216,7 +216,7 @@ def collect(
             for server in cloud.all_servers()
         ),
         queues=tuple(queues(site)),
-        letters=tuple(map(_letter, map(json.loads, listed.stdout.splitlines()))),
+        letters=tuple(dead_letters(listed.stdout.splitlines())),
         injected=tuple(faults.injected),
         outside=tuple(faults.cut_power),
         set_down=tuple(set_down(ctld_log)),
@@ -253,15 +253,18 @@ def collect(
     return seen
 
 
-def _letter(letter: dict[str, str]) -> DeadLetter:
-    died_at = letter.get("died_at")
-    return DeadLetter(
-        letter.get("node") or "",
-        letter.get("cause") or "",
-        letter.get("message") or "",
-        datetime.fromisoformat(died_at).timestamp() if died_at else None,
-        letter.get("id"),
-    )
+def dead_letters(lines: Iterable[str]) -> Iterator[DeadLetter]:
+    """The dead letters in the JSON lines of `lamplighter dead-letters list`."""
+    for line in lines:
+        letter = json.loads(line)
+        died_at = letter["died_at"]
+        yield DeadLetter(
+            letter.get("node", ""),  # one that cannot be read names none
+            letter["cause"],
+            letter["message"],
+            datetime.fromisoformat(died_at).timestamp() if died_at else None,
+            letter["id"],
+        )
 
 
 def queues(site: Site) -> Iterator[QueueSeen]:

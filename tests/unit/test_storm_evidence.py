@@ -12,6 +12,7 @@ from storm.collect import (
     beats,
     commands,
     ctld_starts,
+    dead_letters,
     gave_up,
     gave_up_at,
     hook_calls,
@@ -20,7 +21,7 @@ from storm.collect import (
     suspending,
     tracebacks,
 )
-from storm.evidence import Command, HookCall
+from storm.evidence import Command, DeadLetter, HookCall
 from workers.config.tables import LogSettings
 from workers.process.logs import configure_logs
 
@@ -78,6 +79,17 @@ def test_steps_tell_hooks_from_others() -> None:
     senders = ("test-5-hook", "test-5-relay", "test-5-operator", "test-5-resync")
     read = steps([line(""), *(line(f', "sender": "{name}"') for name in senders)])
     assert [one.origin for one in read] == [None, "hook", "hook", "operator", "resync"]
+
+
+def test_dead_letters_are_read_with_their_requests() -> None:
+    lines = (
+        '{"id": "r1", "died_at": "1970-01-01T00:02:00.5Z", "cause": "quota", "message": "no", "node": "node1"}',
+        '{"id": "sha256:7", "died_at": null, "cause": "malformed", "message": "what?"}',
+    )
+    assert list(dead_letters(lines)) == [
+        DeadLetter("node1", "quota", "no", 120.5, "r1"),
+        DeadLetter("", "malformed", "what?", None, "sha256:7"),
+    ]
 
 
 def test_beats_are_read_from_files(tmp_path: Path) -> None:
