@@ -18,7 +18,14 @@ from ops.cli.options import confirm, yes_option
 from ops.install import units
 from ops.install.answers import ask_site
 from ops.install.cloud_entry import CloudEntry
-from ops.install.place import Found, PlannedFile, PlannedLink, require_reachable, run
+from ops.install.place import (
+    Found,
+    PlannedFile,
+    PlannedLink,
+    require_plain,
+    require_reachable,
+    run,
+)
 from ops.install.plan import (
     ACCOUNTS,
     BROKER,
@@ -105,6 +112,7 @@ def init(
         raise ConfigError("--broker: write amqp://HOST:5672/VHOST, without a user and a password")
     is_here = is_loopback(broker["host"].strip("[]"))
     slurm = read_slurm_conf(slurm_conf.absolute())
+    require_plain(slurm.path, "name it by a link without that")
     _require_found(slurm)
     management_url = _management_url(broker["host"]) if is_here else None
     answers["dry_run"] = dry_run

@@ -4,6 +4,7 @@ import difflib
 import grp
 import os
 import pwd
+import re
 import shutil
 import stat
 import subprocess
@@ -16,12 +17,15 @@ from pathlib import Path
 from ops.install.units import HIDDEN, INSTALL_AGAIN
 from producers.disk import read_file, user_name
 from producers.settings import ConfigError
+from schemas.fields import shown
 from workers.process.files import create_file
 from workers.process.programs import problem_of, run_program
 
 # Of root, as su(1) sets it.
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _ENVIRONMENT = {"PATH": _PATH, "LC_ALL": "C.UTF-8", "HOME": "/root"}
+# What divides words, begins a comment or stands for something else, in slurm.conf or in a unit.
+_SPECIAL = re.compile(r"[\s\"'\\#%$;]")
 # RabbitMQ may just be starting.
 _SECONDS = 180.0
 
@@ -173,11 +177,20 @@ class PlannedLink:
         return True
 
 
+def require_plain(path: Path, remedy: str) -> None:
+    """Check that slurm.conf and systemd's units take a path as it is; ConfigError with the remedy if not."""
+    if found := _SPECIAL.search(str(path)):
+        raise ConfigError(
+            f"{path}: slurm.conf and systemd cannot name it, for its {shown(found[0])}; {remedy}"
+        )
+
+
 def require_reachable(*programs: Path) -> None:
     """Check that all users, and systemd's units, can run these; ConfigError if not.
 
     An environment of root's own Python (pyenv, uv, conda) may look as if it were elsewhere: its Python is a link.
     """
+    require_plain(programs[0], INSTALL_AGAIN)
     for path in (real for one in programs for real in (one, Path(os.path.realpath(one)))):
         closed = [one for one in path.parents if one.exists() and not one.stat().st_mode & 0o001]
         hidden = [one for one in HIDDEN if path.is_relative_to(one)]

@@ -118,3 +118,13 @@ def test_init_refuses_an_installation_that_other_users_cannot_run(
     for wrong in (run_dir / "link", run_dir / "home" / "python3"):
         with pytest.raises(ConfigError, match=r"other users, .*/usr/bin/python3"):
             place.require_reachable(run_dir / "open" / "python3", wrong)
+
+
+@pytest.mark.parametrize("name", ["my programs", "tab\t", "5%", "a#b", "a'b", "a$b"])
+def test_a_program_whose_path_systemd_would_read_otherwise_is_refused(
+    run_dir: Path, name: str
+) -> None:
+    """ExecStart and ResumeProgram would name another program."""
+    (run_dir / name).mkdir()
+    with pytest.raises(ConfigError, match=r"cannot name it, for its .*/opt/lamplighter"):
+        place.require_reachable(run_dir / name / "lamplighter")

@@ -108,6 +108,22 @@ def test_a_slurm_conf_that_cannot_be_used_is_named(folder: Path, text: str, word
     assert result.output == ""
 
 
+def test_a_slurm_conf_beside_which_no_file_can_be_included_is_named(folder: Path) -> None:
+    """Include takes no path with a space; a link to the folder has none."""
+    odd = folder / "my slurm"
+    odd.mkdir()
+    for name in ("slurm.conf", "more.conf", "clouds.yaml"):
+        (folder / name).rename(odd / name)
+    words = ("--yes", "--cloud=site", "--strategy=stop")
+    refused = run(odd, *words)
+    assert isinstance(refused.exception, ConfigError)
+    assert f"{odd}/slurm.conf: slurm.conf and systemd cannot name it, for its ' '" in str(
+        refused.exception
+    )
+    (folder / "link").symlink_to(odd)
+    assert f"Include {folder}/link/lamplighter.conf" in run(folder / "link", *words).output
+
+
 def test_a_slurm_conf_with_a_long_line_takes_no_longer(folder: Path) -> None:
     """A line without an equals sign, or with nothing but them, once took hours."""
     path = folder / "slurm.conf"
