@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import click
+from setproctitle import getproctitle
 
 from ops.cli.lazy import Commands, LazyGroup
 from producers.privacy import forbid_dumps, keep_private
@@ -133,6 +134,7 @@ def main() -> None:
     """Run the command line and end the process; an error is one line on stderr."""
     keep_private()
     forbid_dumps()
+    getproctitle()  # finds where `up` writes its workers' titles, before the environment changes
     if os.geteuid() == 0:
         os.environ["PATH"] = os.pathsep.join((os.environ.get("PATH", os.defpath), *_OF_ROOT))
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -35,3 +36,17 @@ def test_root_finds_the_programs_of_root_also_after_su_without_a_dash(
         argv, env={"PATH": "/usr/bin:/bin"}, capture_output=True, text=True, check=True
     )
     assert done.stdout.splitlines()[-1] == (str(program) if uid == 0 else "None")
+
+
+def test_root_can_name_its_processes_all_the_same(run_dir: Path) -> None:
+    """`up` names its workers, so that ps and pkill tell them apart."""
+    script = run_dir / "main.py"
+    script.write_text(f"""{RUN}
+    from setproctitle import setproctitle
+    setproctitle("lamplighter")
+    print(open("/proc/self/cmdline").read().rstrip("\\0 "))
+""")
+    argv = [sys.executable, str(script), "--version", "0"]
+    environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(argv, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "lamplighter"
