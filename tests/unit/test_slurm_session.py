@@ -24,7 +24,11 @@ FAKE = """#!/bin/bash
 echo "$*" >>"$0.starts"
 while read -r line; do
   printf 'scontrol: %s\\n' "$line"
+  [[ $line != 'show '[nj]o* ]] || echo "$line" >>"$0.asked"
+  [[ $line != 'show node'* || ! -e $0.same ]] || echo 'slurm_load_node no change in data'
   case $line in
+    verbose) ;;
+    'show node all') cat "$0.nodes" ;;
     'show hostnames '*) echo "${line##* }" ;;
     'show node') printf 'NodeName=%01000d State=IDLE\\n' {1..300} ;;
     'show node end') exit 1 ;;
@@ -68,6 +72,36 @@ def test_one_process_answers_all_queries(session: ScontrolSession, run_dir: Path
     assert "nodeY not found" in answer(session, "show node nodeY")
     assert "nodeX" not in answer(session, "show node nodeY")
     assert (run_dir / "scontrol.starts").read_text() == "--all --oneliner\n"
+
+
+def test_nodes_are_printed_again_only_when_one_has_changed(
+    session: ScontrolSession, run_dir: Path
+) -> None:
+    """Slurmctld says that none has; another query, and one of another scontrol, is answered in full."""
+    nodes, same, asked = (run_dir / f"scontrol.{name}" for name in ("nodes", "same", "asked"))
+
+    def states(query: str = "show node all") -> list[str]:
+        lines = answer(session, query).splitlines()
+        return [line for line in lines if line.startswith("NodeName=")]
+
+    first, then = ("NodeName=a State=IDLE", "NodeName=a State=MIXED")
+    nodes.write_text(f"{first}\n")
+    assert states() == [first]
+    same.touch()
+    assert [states() for _ in range(3)] == [[first]] * 3
+    full, probe = "show node all", scontrol_session._PROBE
+    assert asked.read_text().splitlines() == [full, full, probe, probe]
+    same.unlink()
+    nodes.write_text(f"{then} Reason=slurm_load_node no change in data\n")
+    assert states()[0].startswith(then)
+    assert states()[0].startswith(then)
+    assert asked.read_text().splitlines()[4:] == [probe, full, full]
+    same.touch()
+    assert states()[0].startswith(then)
+    assert "nodeX not found" in answer(session, "show node nodeX")
+    session.close()
+    assert states()[0].startswith(then)
+    assert asked.read_text().splitlines()[7:] == [full, "show node nodeX", full]
 
 
 def test_a_process_that_ends_is_started_again(session: ScontrolSession, run_dir: Path) -> None:
