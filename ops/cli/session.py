@@ -16,7 +16,7 @@ from ops.cli.errors import StoreMissingError
 from ops.cli.terminal import warn
 from producers.amqp import ConnectionParameters, connection_parameters
 from producers.config_file import find_config, hooks_file
-from producers.disk import unusable, user_name
+from producers.disk import open_file, require_usual, unusable, user_name
 from schemas.roles import Role
 from workers.broker.blocking import blocking_channel
 from workers.config.settings import Settings, load
@@ -190,7 +190,8 @@ def _reader(url: str, field: str) -> sa.Engine:
     if path is None:
         return postgresql_engine(url, execution_options={"postgresql_readonly": True})
     try:
-        path.open("rb").close()
+        with open_file(path, "rb") as file:
+            require_usual(os.fstat(file.fileno()).st_mode)
     except FileNotFoundError:
         raise StoreMissingError(
             f"{field}: {path} does not exist yet; start a worker first"

@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ops.cli.errors import StoreMissingError
+from ops.cli.session import _reader
 from ops.console.operators import logouts_file, read_logouts
 from ops.doctor.secrets import known_secrets
 from ops.install.place import PlannedFile
@@ -164,6 +166,13 @@ def test_odd_notes_and_clocks_never_block_a_hook(
     for read in (clock.last_generation, clock.stamp):
         with suppress(clock.ClockError):
             assert isinstance(in_time(partial(read, settings.state)), int)
+
+
+def test_an_odd_store_never_blocks_a_command(tmp_path: Path, odd: Callable[[Path], Path]) -> None:
+    # On SQLite: its file.
+    url = f"sqlite:///{odd(tmp_path / 'state.db')}"
+    with suppress(StoreMissingError):
+        in_time(lambda: _reader(url, "store.url").dispose())
 
 
 def test_a_log_that_nobody_reads_never_blocks_a_hook(
