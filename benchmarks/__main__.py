@@ -36,7 +36,7 @@ BENCHMARKS: dict[str, tuple[str, ...]] = {
     "broker_cluster": ("--nodes", "10"),
     "memory": ("--requests", "2000"),
     "idle": ("--seconds", "5"),
-    "letters": ("--letters", "200"),
+    "letters": ("--letters", "2000"),
     "audit": ("--records", "40000"),
     "report": ("--outcomes", "2000"),
     "console": (),
