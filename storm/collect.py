@@ -45,6 +45,7 @@ _GAVE_UP = re.compile(
     r"|_job_complete: JobId=(?P<other>[\d_]+)\S* (?P<status>W(?:EXITSTATUS [1-9]|TERMSIG )\d*)"
     r"|(?P<limit>Time limit exhausted) for JobId=(?P<third>[\d_]+)"
 )
+_REQUEUED = re.compile(r"^\[(?P<at>[^\]]+)\] \S+\s+_job_requeue_op: JobId=(?P<job>[\d_]+)")
 # As Python writes it; as our logs do, in JSON; as Python ends when it cannot go on; what it cannot raise;
 # and a worker that a signal has ended which says that it was wrong (SIGILL, SIGABRT, SIGBUS, SIGFPE, SIGSEGV).
 _TRACEBACK = re.compile(
@@ -168,6 +169,13 @@ def gave_up_at(log: str) -> dict[str, float]:
     }
 
 
+def requeued(log: str) -> Iterator[tuple[str, float]]:
+    """The jobs that somebody has asked slurmctld to requeue, by its log."""
+    for line in log.splitlines():
+        if found := _REQUEUED.match(line):
+            yield found["job"], datetime.fromisoformat(found["at"]).timestamp()
+
+
 def commands(log: str) -> Iterator[Command]:
     """The operator's commands; see storm/site.py."""
     for line in log.splitlines():
@@ -237,6 +245,7 @@ def collect(
         ctld_starts=tuple(ctld_starts(ctld_log)),
         gave_up=gave_up(ctld_log),
         gave_up_at=gave_up_at(ctld_log),
+        requeued=tuple(requeued(ctld_log)),
         commands=tuple(commands((site.folder / "operator.log").read_text())),
         strategies=dict(site.plan.strategies),
         refused=tuple(

@@ -159,6 +159,7 @@ class Evidence:
         batch: batch jobs that must end.
         gave_up: jobs that, by slurmctld's log, were cancelled or ended with an error; and its words.
         gave_up_at: when its log said so.
+        requeued: job and time at which somebody asked slurmctld to requeue it.
         commands: what the storm's operator did.
         states: Slurm's states of each node at the end.
         named: nodes that `lamplighter drift` names at the end.
@@ -193,5 +194,6 @@ class Evidence:
     memory: dict[str, tuple[float, ...]] = field(default_factory=dict)
     unsettled: tuple[str, ...] = ()
     gave_up_at: dict[str, float] = field(default_factory=dict)
+    requeued: tuple[tuple[str, float], ...] = ()
     strategies: dict[str, str] = field(default_factory=dict)
     refused: tuple[str, ...] = ()

@@ -150,7 +150,7 @@ def unended(seen: Evidence) -> Iterator[Violation]:
 
     Slurm itself loses one that it had not saved when it was killed, and one that its log calls
     cancelled, or ended with another status than 0: these are shown, and counted apart. A job that failed
-    although all of its tasks went on, and nothing happened to slurmctld, is not Slurm's own.
+    although all of its tasks went on, and nothing happened to slurmctld or to it, is not Slurm's own.
     """
     ends = ends_of(seen.beats)
     ended = {task.job for task in seen.beats if task.end != "end"}
@@ -172,9 +172,11 @@ def unended(seen: Evidence) -> Iterator[Violation]:
 
 
 def _was_disturbed(seen: Evidence, job: str) -> bool:
-    """Whether something happened to slurmctld in the minute before it gave the job up."""
+    """Whether something happened to slurmctld, or the job was requeued, in the minute before it gave it up.
+
+    The end of the run that a requeue ends can be taken for that of the next one.
+    """
     at = seen.gave_up_at.get(job, 0.0)
-    return any(
-        fault.kind == "slurmctld" and fault.began < at < fault.began + _DISTURBED
-        for fault in seen.injected
-    )
+    faults = [fault.began for fault in seen.injected if fault.kind == "slurmctld"]
+    requeues = [asked for other, asked in seen.requeued if other == job]
+    return any(began < at < began + _DISTURBED for began in (*faults, *requeues))

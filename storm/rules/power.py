@@ -121,6 +121,12 @@ def _is_wanted(seen: Evidence, node: str, since: float, on: float) -> bool:
             for fault in seen.injected
         )
         or any(since - _CLOSE < kill.began < on for kill in kills(seen))
+        or any(
+            # one that ends still calls, and has saved its state before
+            (fault.kind, fault.target) == ("slurmctld", "restart")
+            and fault.began - _CLOSE < since < fault.ended
+            for fault in seen.injected
+        )
     )
 
 

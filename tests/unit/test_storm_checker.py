@@ -165,6 +165,24 @@ BROKEN: dict[str, tuple[str, Callable[[Evidence], Evidence]]] = {
         violation.UNWANTED,
         lambda e: replace(e, ledger=(*e.ledger, PoweredOn("node1", "s1", 170.0, 180.0))),
     ),
+    "a server that is started again after slurmctld was restarted before its suspend": (
+        violation.UNWANTED,
+        lambda e: replace(
+            e,
+            ledger=(*e.ledger, PoweredOn("node1", "s1", 170.0, 180.0)),
+            injected=(*e.injected, Injected("slurmctld", "restart", 120.0, 130.0)),
+        ),
+    ),
+    "a batch job that failed after another one was requeued": (
+        violation.UNENDED,
+        lambda e: replace(
+            e,
+            beats=(replace(e.beats[0], job="6"),),
+            gave_up={"7": "WTERMSIG 15"},
+            gave_up_at={"7": 130.0},
+            requeued=(("8", 128.0),),
+        ),
+    ),
     "a batch job that never ended": (
         violation.UNENDED,
         lambda e: replace(e, beats=(SILENT,)),

@@ -16,6 +16,7 @@ from storm.collect import (
     gave_up,
     gave_up_at,
     hook_calls,
+    requeued,
     set_down,
     steps,
     suspending,
@@ -174,6 +175,17 @@ def test_jobs_that_slurm_gave_up_are_read_from_slurmctlds_log() -> None:
     at = gave_up_at(log)
     assert at.keys() == gave_up(log).keys()
     assert at["170"] - at["4796"] == pytest.approx(46 * 60 + 26.816)
+
+
+def test_requeues_are_read_from_the_log_of_slurmctld() -> None:
+    log = (
+        "[2026-11-30T17:37:42.370] debug:  _job_requeue_op: JobId=1339 state 0x0 reason 0 priority -66685\n"
+        "[2026-11-30T17:37:43.000] requeue job JobId=12 due to failure of node node1\n"
+        "[2026-11-30T17:37:44.370] debug:  _job_requeue_op: JobId=7_2(9) state 0x0 reason 0 priority 1\n"
+    )
+    (one, first), (other, second) = requeued(log)
+    assert (one, other) == ("1339", "7_2")
+    assert second - first == pytest.approx(2.0)
 
 
 def test_commands_are_read_with_their_times() -> None:

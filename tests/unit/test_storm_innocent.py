@@ -116,6 +116,20 @@ ALLOWED: dict[str, Callable[[Evidence], Evidence]] = {
         gave_up_at={"7": 130.0},
         injected=(*e.injected, Injected("slurmctld", "restart", 120.0, 122.0)),
     ),
+    "a batch job whose requeue ended its next run": lambda e: replace(
+        e,
+        beats=(replace(e.beats[0], job="6"),),
+        gave_up={"7": "WTERMSIG 15"},
+        gave_up_at={"7": 130.0},
+        requeued=(("7", 128.0),),
+    ),
+    "a server that is started again for a node whose suspend an ending slurmctld forgot": lambda e: (
+        replace(
+            e,
+            ledger=(*e.ledger, PoweredOn("node1", "s1", 170.0, 180.0)),
+            injected=(*e.injected, Injected("slurmctld", "restart", 139.9, 145.0)),
+        )
+    ),
     "a second server that is deleted at once": lambda e: replace(
         e, ledger=(*e.ledger, PoweredOn("node1", "s2", 120.0, 130.0))
     ),
