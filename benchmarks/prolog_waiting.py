@@ -40,6 +40,8 @@ LEAVE = {
 # Percent of one core; MB for each script; seconds until no script is left: as long as a script waits for a line, and 2 s more;
 # seconds until those of jobs are gone that have left their nodes.
 CPU, EACH, GONE, HELD = 1.0, 1.0, 4.0, 2.0
+# Seconds to look at slurmctld; below this share of a core, its jobs have started.
+_LOOK, _REST = 2.0, 0.02
 # What the slurm worker writes a second into all scripts; each gets three lines within its limit.
 LINES = 60
 
@@ -117,9 +119,15 @@ class Waiting:
         return [one for one in found if str(self._folder) in (one.info["cmdline"] or ())]
 
     def settle(self) -> None:
-        """Wait until as many scripts wait as may."""
+        """Wait until as many scripts wait as may, and those of all other jobs have come and gone."""
         wanted = min(self._slots or 0, self._jobs)
         until(lambda: len(self.scripts()) == wanted, 120, f"{wanted} scripts", interval=0.5)
+        until(self._is_at_rest, 60, "slurmctld to rest", interval=0)
+
+    def _is_at_rest(self) -> bool:
+        used = _cpu(self.slurm.pid)
+        time.sleep(_LOOK)
+        return _cpu(self.slurm.pid) - used < _LOOK * _REST
 
     def seconds_until_gone(self, act: Callable[[], object], jobs: Collection[str] = ()) -> float:
         """Seconds after `act` until no script of before is left; only of these jobs, if there are any."""
