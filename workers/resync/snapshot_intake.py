@@ -14,8 +14,6 @@ from workers.store.database import reading
 from workers.store.generations import CLOCKS_DIFFER, is_after_reset
 
 _NS = 1_000_000_000
-# So many of the last snapshots show whether they come as fast as they are taken.
-_COMPARED = 5
 
 
 class SnapshotIntake:
@@ -25,8 +23,7 @@ class SnapshotIntake:
         self._settings = settings
         self._store = store
         self._parts: list[Snapshot] = []
-        # by generation: when the first part came (monotonic), less when it was taken, in seconds
-        self._delays: dict[int, float] = {}
+        self._delays = snapshots.Delays()
         self._log = structlog.get_logger()
 
     def add(self, delivery: Delivery) -> Snapshot | None:
@@ -64,12 +61,9 @@ class SnapshotIntake:
         Snapshots that come as fast as they are taken were not, though all seem to be old: our clock is
         ahead of the hooks'.
         """
-        self._delays.setdefault(part.generation, time.monotonic() - part.generation / _NS)
-        self._delays = dict([*self._delays.items()][-_COMPARED:])
-        delays = self._delays.values()
-        in_step = max(delays) - min(delays) < self._settings.slurm.snapshot_interval / 2
+        self._delays.note(part.generation, time.monotonic())
         is_young = now - part.generation <= self._settings.stale_after * _NS
-        return is_young or (in_step and len(delays) == _COMPARED)
+        return is_young or self._delays.agree(self._settings.slurm.snapshot_interval / 2)
 
     def _is_from_before_reset(self, part: Snapshot, now: int) -> bool:
         if part.generation <= now + CLOCKS_DIFFER:

@@ -21,8 +21,6 @@ WANTED = frozenset({Power.ON, Power.POWERING_UP, Power.SET_DOWN})
 _FEW = 3
 # Seconds; twice the first retry tier, in which requests rest until a snapshot is recent.
 _RECENT = 10.0
-# How many of the last snapshots show by how much the hooks' clock and ours differ.
-_COMPARED = 5
 
 
 def has_lost_most(configured: Collection[str], shown: Collection[str]) -> bool:
@@ -95,8 +93,7 @@ class SnapshotReader:
         self._trusted_from: int | None = None
         self._generation = 0
         self._late: list[str] = []  # the clouds not listed for it yet
-        # by generation: many threads may see a new snapshot first
-        self._delays: dict[int, float] = {}
+        self._delays = snapshots.Delays()
         self._newest = SlurmView(0, {}, confirmed=False, fresh=False, recent=False)
         self.silent = False
         self.ahead = 0
@@ -117,16 +114,12 @@ class SnapshotReader:
             newest = self._newest
             if received.generation != newest.generation:
                 newest = self._newest = self._read(connection) or newest
-                arrived = time.monotonic() - received.age
-                delay = {newest.generation: arrived - newest.generation / 1e9}
-                self._delays = dict([*(self._delays | delay).items()][-_COMPARED:])
-        delays = [*self._delays.values()]
+                self._delays.note(newest.generation, time.monotonic() - received.age)
         # the two clocks may differ: the quickest of the last ones took no time, as far as we know
-        delayed = delays[-1] - min(delays) if delays else 0.0
+        delayed = self._delays.of_newest
         taken = time.time() - newest.generation / 1e9
         # what was held up by an outage comes in a burst, and differs by the time between two of them
-        agree = len(delays) == _COMPARED and max(delays) - min(delays) < _RECENT
-        ahead = taken - received.age - delayed if agree else 0.0
+        ahead = taken - received.age - delayed if self._delays.agree(_RECENT) else 0.0
         self.ahead = int(ahead * 1e9)
         return replace(
             newest,

@@ -17,6 +17,8 @@ from workers.store.tables import listings, snapshots
 
 # Seconds by which a clock may be set back unnoticed, as time servers do it.
 _UNNOTICED = 1.0
+# How many of the last snapshots show by how much the hooks' clock and ours differ.
+_COMPARED = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,34 @@ class SnapshotAge:
     def is_fresh(self, stale_after: float) -> bool:
         """Whether it came at most this many seconds ago."""
         return 0 <= self.age <= stale_after
+
+
+class Delays:
+    """How long after their time the last five snapshots came, by the clock of whoever received them.
+
+    In seconds, which also hold by how much that clock differs from the hooks': only their differences
+    mean anything. Many threads, and many parts, may show one snapshot: the first one counts.
+    """
+
+    def __init__(self) -> None:
+        self._of: dict[int, float] = {}
+
+    def note(self, generation: int, arrived: float) -> None:
+        """A snapshot of this generation has arrived; monotonic seconds."""
+        if generation not in self._of:
+            of = {**self._of, generation: arrived - generation / 1e9}
+            self._of = dict([*of.items()][-_COMPARED:])
+
+    @property
+    def of_newest(self) -> float:
+        """How much longer the newest one took than the quickest; 0 without any."""
+        delays = [*self._of.values()]
+        return delays[-1] - min(delays) if delays else 0.0
+
+    def agree(self, within: float) -> bool:
+        """Whether there are five, and they came as fast as they were taken, but for some seconds."""
+        delays = self._of.values()
+        return len(delays) == _COMPARED and max(delays) - min(delays) < within
 
 
 @dataclass(frozen=True, slots=True)
