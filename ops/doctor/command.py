@@ -26,7 +26,7 @@ from ops.doctor.roles import of_permissions, of_role_logins
 from ops.doctor.scrub import Scrubber
 from ops.doctor.secrets import known_secrets
 from ops.doctor.settings import of_settings
-from ops.doctor.slurm import config_from, of_names, of_slurm, of_slurm_places
+from ops.doctor.slurm import config_from, of_names, of_slurm, of_slurm_places, user_of
 from ops.doctor.units import of_systemd
 from ops.install.slurm_conf import read_slurm_conf
 from ops.site import findings
@@ -179,7 +179,7 @@ def runs_hooks(settings: Settings, slurm: Mapping[str, str]) -> bool:
 def slurm_user(settings: Settings, slurm: Mapping[str, str]) -> str | None:
     """SlurmUser as slurmctld says or, if it does not answer, slurm.conf; None if that cannot be read."""
     if slurm:
-        return slurm.get("SlurmUser", "").partition("(")[0]
+        return user_of(slurm)
     conf = slurm_conf(settings)
     try:
         return None if conf is None else read_slurm_conf(conf).user

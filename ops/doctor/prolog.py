@@ -10,7 +10,7 @@ from ops.cli.errors import STORE_ERRORS
 from ops.cli.session import Session
 from ops.doctor.access import User, status_of
 from ops.doctor.host import wrong
-from ops.doctor.slurm import version_of
+from ops.doctor.slurm import user_of, version_of
 from ops.install.slurm_rules import SLOW_SALLOC
 from ops.install.units import PROGRAMS, PROLOG, PROLOG_DROP_IN, RUN
 from ops.site.findings import Finding, Severity
@@ -69,7 +69,7 @@ def of_prolog(
         remedy = f"PrologSlurmctld={PROGRAMS / PROLOG} in slurm.conf"
         yield wrong(Kind.PROLOG, words, remedy)
         return
-    user = User.named(config.get("SlurmUser", "").partition("(")[0])
+    user = User.named(user_of(config))
     if is_set is not None and (finding := _foreign(is_set, user)):
         yield finding
         return

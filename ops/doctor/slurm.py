@@ -59,7 +59,7 @@ def of_slurm(
     `config` is as `config_from` gives it; `kept` are the nodes that Slurm never powers down, also
     those of partitions.
     """
-    user = User.named(config.get("SlurmUser", "").partition("(")[0])
+    user = User.named(user_of(config))
     for parameter, program in _PROGRAMS.items():
         problems = list(_program(parameter, config.get(parameter, ""), program))
         yield from problems or _runs(parameter, config[parameter], user)
@@ -194,6 +194,11 @@ def _exempt(parameter: str, nodes: Collection[str], settings: Settings) -> Itera
         shown = cut(hostlist.collect_hostlist(ours))
         words = f"{parameter} exempts {len(ours)} of Lamplighter's nodes ({shown}): they stay on"
         yield wrong(Kind.SUSPEND_EXC_NODES, words, f"remove them from {parameter} in slurm.conf")
+
+
+def user_of(config: Mapping[str, str]) -> str:
+    """The name of SlurmUser, which scontrol shows with its number; empty if it is not known."""
+    return config.get("SlurmUser", "").partition("(")[0]
 
 
 def version_of(config: Mapping[str, str]) -> tuple[int, int]:
