@@ -137,17 +137,13 @@ def set_down(log: str) -> Iterator[tuple[str, float]]:
 
 def suspending(log: str) -> Iterator[tuple[str, float]]:
     """The nodes for which slurmctld has called SuspendProgram, by its log."""
-    for line in log.splitlines():
-        if found := _SUSPENDING.match(line):
-            at = datetime.fromisoformat(found["at"]).timestamp()
-            yield from ((node, at) for node in hostlist.expand_hostlist(found["nodes"]))
+    for found, at in _said(_SUSPENDING, log):
+        yield from ((node, at) for node in hostlist.expand_hostlist(found["nodes"]))
 
 
 def ctld_starts(log: str) -> Iterator[float]:
     """When slurmctld has started, by its log."""
-    for line in log.splitlines():
-        if found := _STARTED.match(line):
-            yield datetime.fromisoformat(found["at"]).timestamp()
+    yield from (at for _, at in _said(_STARTED, log))
 
 
 def gave_up(log: str) -> dict[str, str]:
@@ -171,9 +167,14 @@ def gave_up_at(log: str) -> dict[str, float]:
 
 def requeued(log: str) -> Iterator[tuple[str, float]]:
     """The jobs that somebody has asked slurmctld to requeue, by its log."""
+    yield from ((found["job"], at) for found, at in _said(_REQUEUED, log))
+
+
+def _said(what: re.Pattern[str], log: str) -> Iterator[tuple[re.Match[str], float]]:
+    """The lines of slurmctld's log that say this, and when."""
     for line in log.splitlines():
-        if found := _REQUEUED.match(line):
-            yield found["job"], datetime.fromisoformat(found["at"]).timestamp()
+        if found := what.match(line):
+            yield found, datetime.fromisoformat(found["at"]).timestamp()
 
 
 def commands(log: str) -> Iterator[Command]:

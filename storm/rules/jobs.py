@@ -36,8 +36,7 @@ def ended_by_us(seen: Evidence) -> Iterator[Violation]:
     A cut that Slurm asked for after the task had begun is not ours; nor is one of a node whose power
     was cut from outside before it, when the task fell silent.
     """
-    offs = [(p.node, p.off) for p in seen.ledger if p.off is not None]
-    by = {_CUT: _times([*offs, *seen.reboots]), _TOLD: _times(seen.set_down)}
+    by = {_CUT: _times(_cuts_of(seen)), _TOLD: _times(seen.set_down)}
     outside = _times(seen.outside)
     for task in seen.beats:
         if task.end == "end":
@@ -66,8 +65,7 @@ def silent(seen: Evidence) -> Iterator[Violation]:
 
     A slurmctld that was killed, and has forgotten a job, ends its tasks when their nodes register.
     """
-    offs = [(p.node, p.off) for p in seen.ledger if p.off is not None]
-    cuts = _times([*offs, *seen.reboots, *seen.outside])
+    cuts = _times([*_cuts_of(seen), *seen.outside])
     killed = [kill.began for kill in kills(seen)]
     for task in seen.beats:
         if task.end is not None or task.job in seen.gave_up:
@@ -75,6 +73,11 @@ def silent(seen: Evidence) -> Iterator[Violation]:
         forgotten = any(at < task.last < at + _REGISTERED for at in killed)
         if not forgotten and not any(_cuts(at, task) for at in cuts.get(task.node, ())):
             yield Violation(SILENT, task.node, task.job, (task.began, task.last))
+
+
+def _cuts_of(seen: Evidence) -> list[tuple[str, float]]:
+    """The nodes whose server was powered off or rebooted, and when."""
+    return [*((p.node, p.off) for p in seen.ledger if p.off is not None), *seen.reboots]
 
 
 def _times(pairs: Iterable[tuple[str, float]]) -> dict[str, list[float]]:
