@@ -12,13 +12,10 @@ from pathlib import Path
 from typing import NoReturn
 
 import click
-from setproctitle import getproctitle
 
 from ops.cli.lazy import Commands, LazyGroup
 from producers.privacy import forbid_dumps, keep_private
 
-# The folders of rabbitmqctl and the like, which su(1) without a dash leaves out of root's PATH.
-_OF_ROOT = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 _NODES = LazyGroup(
     "nodes",
     help="List nodes, and create, adopt and delete their servers.",
@@ -134,9 +131,6 @@ def main() -> None:
     """Run the command line and end the process; an error is one line on stderr."""
     keep_private()
     forbid_dumps()
-    getproctitle()  # finds where `up` writes its workers' titles, before the environment changes
-    if os.geteuid() == 0:
-        os.environ["PATH"] = os.pathsep.join((os.environ.get("PATH", os.defpath), *_OF_ROOT))
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:  # closed: a store must not get its number
             setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 - until the end

@@ -22,7 +22,7 @@ from workers.broker.blocking import blocking_channel
 from workers.broker.topology import topology
 from workers.errors import BrokerError, BrokerLoginError
 from workers.process.foreign import UnreadableError, read_json
-from workers.process.programs import run_program
+from workers.process.programs import environment_of_root, run_program
 
 _APPLY = "lamplighter broker users --apply"
 _SECONDS = 20.0
@@ -46,7 +46,7 @@ class _Rabbitmqctl:
         """The things in a list; subprocess.SubprocessError, OSError or UnreadableError if there is none."""
         of_vhost = ("--vhost", self._vhost) if "{vhost}" in path else ()
         argv = (self._program, "--quiet", *_LISTS[path], *of_vhost, "--formatter", "json")
-        done = run_program(argv, _SECONDS)
+        done = run_program(argv, _SECONDS, environment_of_root())
         done.check_returncode()
         listed = read_json(done.stdout, list[dict[str, Any]])
         named = json.dumps([{api: one.get(its) for api, its in _NAMES} | one for one in listed])
@@ -76,7 +76,7 @@ def of_permissions(session: Session) -> Iterator[Finding]:
     Only root on the broker's host can see it without more.
     """
     broker = session.settings.broker
-    program = shutil.which("rabbitmqctl")
+    program = shutil.which("rabbitmqctl", path=environment_of_root()["PATH"])
     here = all(is_loopback(urlsplit(url).hostname or "") for url in broker.urls)
     if broker.users is None:
         return

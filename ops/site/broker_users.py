@@ -25,7 +25,7 @@ from workers.config.settings import Settings
 from workers.errors import BrokerError
 from workers.process.files import create_file
 from workers.process.foreign import UnreadableError, read_json
-from workers.process.programs import problem_of, run_program
+from workers.process.programs import environment_of_root, problem_of, run_program
 
 # rabbitmqctl starts an Erlang machine, and waits for its node.
 _SECONDS = 120.0
@@ -110,10 +110,13 @@ def _passwords(found: BrokerUsers) -> dict[Role, str]:
 def _apply(
     settings: Settings, users: BrokerUsers, content: dict[str, object], admin: str | None
 ) -> None:
-    if admin is None and os.geteuid() == 0 and (program := shutil.which("rabbitmqctl")):
+    environment = environment_of_root()
+    program = shutil.which("rabbitmqctl", path=environment["PATH"])
+    if admin is None and os.geteuid() == 0 and program is not None:
         # what it cannot tell, the import will
         with suppress(OSError, subprocess.SubprocessError, UnreadableError):
-            exported = run_program([program, "--quiet", "export_definitions", "-"], _SECONDS)
+            argv = [program, "--quiet", "export_definitions", "-"]
+            exported = run_program(argv, _SECONDS, environment)
             held = read_json(exported.stdout, HeldLogins)
             require_own(users, settings.broker.vhost, held)
         # Permissions for a topic that a former version had stay: topology check names them.
@@ -124,7 +127,7 @@ def _apply(
             with suppress(LookupError):  # packages run rabbitmqctl as this user
                 shutil.chown(file.name, "rabbitmq")
             argv = [program, "--quiet", "import_definitions", file.name]
-            problem = problem_of(argv, _SECONDS)
+            problem = problem_of(argv, _SECONDS, environment)
         if problem:
             raise BrokerError(f"rabbitmqctl import_definitions: {problem}")
         return

@@ -14,6 +14,7 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
@@ -28,7 +29,6 @@ from tests.testbed.waiting import until, until_none
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.testbed.broker import Broker
     from tests.testbed.processes import Child
@@ -114,8 +114,14 @@ class Site:
         return float(found)
 
     def waits(self, count: int) -> None:
-        """Wait until so many scripts wait."""
+        """Wait until so many scripts wait, and the watcher knows them all."""
         until(lambda: len(self.scripts()) == count, 20, f"{count} scripts to wait")
+        # it removes a script's FIFO when it takes the script in
+        until(lambda: self.held() == count, 20, f"{count} scripts to be known")
+
+    def held(self) -> int:
+        """How many FIFOs scripts have open that are in no folder any more: those of known scripts."""
+        return sum(is_held(script.pid, self.folder) for script in self.scripts())
 
     def pids(self) -> set[int]:
         """The processes of the scripts that wait."""
@@ -226,6 +232,15 @@ def test_a_job_on_nodes_that_are_up_is_not_held(site: Site) -> None:
         assert site.releases()[job] == "ready"
         assert site.waited(job) <= 1.0
         site.end(job)
+
+
+def is_held(pid: int, folder: Path) -> bool:
+    """Whether a process reads a FIFO that was removed from this folder."""
+    try:
+        links = [os.readlink(fd) for fd in Path(f"/proc/{pid}/fd").iterdir()]
+    except OSError:  # it has just ended, or closed one
+        return False
+    return any(one.startswith(f"{folder}/wait.") and one.endswith(" (deleted)") for one in links)
 
 
 def others(names: list[str]) -> str:

@@ -1,25 +1,30 @@
-"""`lamplighter broker users --apply` takes no user from another cluster on the same broker."""
+"""The roles' users: no other cluster's are taken, and root on the broker's host needs no login."""
 
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING, Self
 
 import pytest
 from click.testing import CliRunner
 
 from ops.cli.main import cli
+from ops.cli.session import Session
+from ops.doctor.roles import of_permissions
 from ops.install.cloud_entry import CloudEntry
 from ops.install.site import Site
 from ops.install.slurm_conf import SlurmConf
 from ops.site import broker_users
 from ops.site.broker_users import require_own
 from ops.site.held import HeldLogins, HeldPermission, HeldUser
+from ops.site.kinds import Kind
 from producers.broker_settings import BrokerUsers
 from producers.settings import ConfigError
 from schemas.roles import Role
 from workers.broker.definitions import definitions, is_hash_of
 from workers.broker.topology import topology
+from workers.process import programs
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,6 +57,41 @@ def test_the_users_of_another_cluster_keep_their_passwords(run_dir: Path) -> Non
     require_own(users_of(run_dir / "second", "lamplighter-two-"), "two", held)
     require_own(first, "two", held)  # the same cluster, which moves to another virtual host
     require_own(second, "one", held)  # its passwords are being replaced
+
+
+@pytest.mark.parametrize("uid", [0, 1000])
+def test_root_finds_the_programs_of_root_also_after_su_without_a_dash(
+    run_dir: Path, monkeypatch: pytest.MonkeyPatch, uid: int
+) -> None:
+    """Such a su keeps the user's PATH: rabbitmqctl, or what it runs, would seem not to be installed."""
+    users_of(run_dir / "users")
+    config = run_dir / "lamplighter.toml"
+    config.write_text(
+        'cluster = "c"\n[broker]\nurl = "amqp://127.0.0.1/v"\n[broker.users]\nfolder = "users"\n'
+    )
+    sbin = run_dir / "sbin"
+    sbin.mkdir()
+    for name, script in {
+        "rabbitmqctl": "program-of-root $2",
+        "program-of-root": f"echo $1 >>{run_dir}/ran; echo []",
+    }.items():
+        (sbin / name).touch(mode=0o755)
+        (sbin / name).write_text(f"#!/bin/sh\n{script}\n")
+    monkeypatch.setattr(programs, "_OF_ROOT", (str(sbin),))
+    monkeypatch.setattr(os, "geteuid", lambda: uid)
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    found = {finding.kind for finding in of_permissions(Session(config))}
+    applied = CliRunner().invoke(cli, ["--config", str(config), "broker", "users", "--apply"])
+    if uid == 0:
+        assert Kind.PERMISSIONS in found
+        assert applied.exit_code == 0, applied.output
+        lists = {"list_users", "list_permissions", "list_topic_permissions", "list_bindings"}
+        ran = set((run_dir / "ran").read_text().split())
+        assert ran == lists | {"export_definitions", "import_definitions"}
+    else:
+        assert found == {Kind.PERMISSIONS_UNKNOWN}
+        assert "run it as root on the broker's host" in str(applied.exception)
+        assert not (run_dir / "ran").exists()
 
 
 class Management:

@@ -83,9 +83,10 @@ def test_a_closed_stream_is_no_error(tmp_path: Path, closed: str) -> None:
 
 @pytest.mark.slow
 def test_a_word_that_is_not_utf_8_is_refused_and_any_locale_may_write_utf_8() -> None:
-    code, said = lamplighter("hold", "node1", "--reason", b"caf\xe9")
-    assert (code, said.count("\n")) == (2, 1)
-    assert "is not text (write it in UTF-8)" in said
+    for words in (("hold", "node1", "--reason", b"caf\xe9"), ("hold", b"\xe9", "--reason", "r")):
+        code, said = lamplighter(*words)
+        assert (code, said.count("\n")) == (2, 1), said
+        assert "is not text (write it in UTF-8)" in said
     for old in ({}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}):
         code, said = lamplighter("audit", "show", "é", "--config", "café", **old)
         assert (code, "Traceback" in said) == (2, False), said

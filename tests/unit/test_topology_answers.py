@@ -218,7 +218,7 @@ def test_any_answers_end_in_differences_or_a_named_error(answers: dict[str, obje
 def test_any_output_of_rabbitmqctl_ends_in_differences_or_a_named_error(
     data: st.DataObject, junk: bytes | None
 ) -> None:
-    def run(argv: tuple[str, ...], _seconds: float) -> subprocess.CompletedProcess[bytes]:
+    def run(argv: tuple[str, ...], *_: object) -> subprocess.CompletedProcess[bytes]:
         listed = {"list_users": "users", "list_permissions": "permissions"}
         odd = data.draw(odd_lists(listed.get(argv[2], "topic-permissions")))
         return subprocess.CompletedProcess(

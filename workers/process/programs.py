@@ -12,10 +12,18 @@ _MOST_BYTES = 2**28
 _CHUNK = 2**16
 # Of what a program that failed has said, characters.
 _LONGEST = 1000
+# The folders of rabbitmqctl and the like, which su(1) without a dash leaves out of root's PATH.
+_OF_ROOT = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 
 
 class TooMuchOutputError(subprocess.SubprocessError):
     """A program printed more than can be read; the text says how much that is."""
+
+
+def environment_of_root() -> dict[str, str]:
+    """The environment for a program of root's; its PATH finds the program, too."""
+    path = os.pathsep.join((os.environ.get("PATH", os.defpath), *_OF_ROOT))
+    return os.environ | {"PATH": path}
 
 
 def run_program(
