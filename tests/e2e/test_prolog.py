@@ -237,7 +237,7 @@ def test_a_job_on_nodes_that_are_up_is_not_held(site: Site) -> None:
 def is_held(pid: int, folder: Path) -> bool:
     """Whether a process reads a FIFO that was removed from this folder."""
     try:
-        links = [os.readlink(fd) for fd in Path(f"/proc/{pid}/fd").iterdir()]
+        links = [str(fd.readlink()) for fd in Path(f"/proc/{pid}/fd").iterdir()]
     except OSError:  # it has just ended, or closed one
         return False
     return any(one.startswith(f"{folder}/wait.") and one.endswith(" (deleted)") for one in links)

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 from producers.amqp import connection_parameters
 from tests.testbed.broker_address import broker_fields
 from tests.testbed.commands import run_command
+from tests.testbed.declared import declare_in_time
 from tests.testbed.processes import Child
 from tests.testbed.stores import STORES
 from tests.testbed.terminal import typing
 from tests.testbed.waiting import until
 from workers.broker import topology
 from workers.broker.blocking import blocking_channel
-from workers.broker.declare import declare
 from workers.broker.link import Link
 from workers.config.settings import Settings, load
 from workers.store.database import open_store
@@ -101,10 +101,10 @@ class Installation:
         """Create the broker's topology and the stores' tables."""
         open_store(self.settings.store.url, "state").dispose()
         open_store(self.settings.store.audit_url, "audit").dispose()
-        with blocking_channel(
-            connection_parameters(self.settings.broker, "test topology")
-        ) as channel:
-            declare(channel, topology.topology(notify_keys=self.settings.notify_keys))
+        declare_in_time(
+            connection_parameters(self.settings.broker, "test topology"),
+            topology.topology(notify_keys=self.settings.notify_keys),
+        )
 
     def publish(self, messages: Sequence[Message]) -> None:
         """Send messages and wait for the broker's confirms."""

@@ -8,7 +8,8 @@ from urllib.parse import quote
 
 import requests
 
-TIMEOUT = 10.0
+# A machine with one disk for many tests can hold a broker up for long.
+TIMEOUT = 60.0
 
 
 @dataclass(frozen=True)

@@ -21,12 +21,11 @@ from schemas.envelope import parse
 from schemas.errors import MalformedMessageError
 from schemas.events import RequestEvent, event_from
 from schemas.notices import Notice, notice_from
+from tests.testbed.declared import declare_in_time
 from tests.testbed.installation import CLUSTER, Installation
 from tests.testbed.simcloud import credentials
 from tests.testbed.waiting import until
 from workers.broker import topology
-from workers.broker.blocking import blocking_channel
-from workers.broker.declare import declare
 from workers.broker.link import Link
 from workers.clouds.client import Cloud
 from workers.clouds.driver import CloudDriver, CloudEvent
@@ -110,8 +109,7 @@ class PowerBench:
         return self
 
     def _begin(self) -> None:
-        with blocking_channel(self._parameters) as channel:
-            declare(channel, topology.topology(TIERS))
+        declare_in_time(self._parameters, topology.topology(TIERS))
         self.store: sa.Engine = open_store(self.settings.store.url, "state")
         self._stack.callback(self.store.dispose)
         owner = self._stack.enter_context(closing(Owner(self.store.url)))

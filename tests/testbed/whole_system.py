@@ -27,6 +27,7 @@ from tests.testbed.broker_address import broker_fields
 from tests.testbed.checker import Run, broken_promises
 from tests.testbed.commands import run_command
 from tests.testbed.consumers import all_consume
+from tests.testbed.declared import declare_in_time
 from tests.testbed.processes import MINIMAL_ENVIRONMENT, Child, tail
 from tests.testbed.simcloud import credentials
 from tests.testbed.simcloud.handle import SimCloud
@@ -36,7 +37,6 @@ from tests.testbed.waiting import until, until_none
 from workers.audit.queries import Entry, Filter, find
 from workers.broker import topology
 from workers.broker.blocking import blocking_channel
-from workers.broker.declare import declare
 from workers.config.settings import Settings, load
 from workers.store.database import connect, open_store, reading
 from workers.store.tables import audit, requests
@@ -378,8 +378,9 @@ class WholeSystem:
             self._stack.callback(self.roles.remove)
         open_store(self.settings.store.url, "state").dispose()
         open_store(self.settings.store.audit_url, "audit").dispose()
-        with blocking_channel(connection_parameters(self.settings.broker, "test bed")) as channel:
-            declare(channel, topology.topology())
+        parameters = connection_parameters(self.settings.broker, "test bed")
+        declare_in_time(parameters, topology.topology())
+        with blocking_channel(parameters) as channel:
             channel.queue_declare(_ALL_EVENTS, durable=True, arguments={"x-queue-type": "quorum"})
             channel.queue_bind(_ALL_EVENTS, topology.EVENTS, "#")
         for name in self.start:

@@ -115,7 +115,11 @@ def test_commands_hooks_and_workers_name_the_address_with_the_typing_error(tmp_p
     [
         (exceptions.AMQPHeartbeatTimeout("late"), BrokerAwayError, "late"),
         (exceptions.ConnectionWrongStateError(), BrokerAwayError, "ConnectionWrongStateError"),
-        (exceptions.ConnectionClosedByBroker(320, "forced"), BrokerAwayError, "forced"),
+        (
+            exceptions.ConnectionClosedByBroker(541, "INTERNAL_ERROR"),
+            BrokerAwayError,
+            "the broker closed the connection (INTERNAL_ERROR); its log says why",
+        ),
         (exceptions.NackError([]), RefusedError, "is full or has no quorum"),
         (exceptions.ChannelClosedByBroker(403, "no right"), AccessRefusedError, "no right"),
         (exceptions.ChannelClosedByBroker(404, "no queue"), NotDeclaredError, "no queue"),

@@ -9,7 +9,7 @@ from pika.adapters.utils.connection_workflow import (
     AMQPConnectorException,
     AMQPConnectorStackTimeout,
 )
-from pika.exceptions import AMQPError, ChannelClosedByBroker, NackError
+from pika.exceptions import AMQPError, ChannelClosedByBroker, ConnectionClosedByBroker, NackError
 
 from producers.amqp import NACKED, ConnectionParameters, login_problem, reason_of, root_error
 from producers.broker_settings import BrokerSettings
@@ -41,7 +41,15 @@ def broker_errors() -> Iterator[None]:
     except NackError as error:
         raise RefusedError(f"the broker refused the message: {NACKED}") from error
     except AMQPError as error:
-        raise BrokerAwayError(str(error) or type(error).__name__) from error
+        raise BrokerAwayError(_said(error) or type(error).__name__) from error
+
+
+def _said(error: BaseException) -> str:
+    if isinstance(
+        error, ConnectionClosedByBroker
+    ):  # 541: a call inside it failed, or took too long
+        return f"the broker closed the connection ({error.reply_text}); its log says why"
+    return str(error)
 
 
 def connection_error(
@@ -53,7 +61,7 @@ def connection_error(
         return BrokerLoginError(problem)
     if isinstance(root, AMQPConnectorStackTimeout):
         return BrokerAwayError("the broker accepts the connection, but does not answer")
-    text = reason_of(error, broker, address) or str(root)
+    text = reason_of(error, broker, address) or _said(root)
     if not text or isinstance(root, ConnectionRefusedError):
         text = (
             f"the broker does not answer: start it, or check {broker.field}; "
