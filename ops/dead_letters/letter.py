@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from schemas import headers
-from schemas.commands import Kind, PowerCommand, parse_command
-from schemas.envelope import Envelope, parse
+from schemas.commands import Kind, PowerCommand, command_from
+from schemas.envelope import Envelope
 from schemas.errors import MalformedMessageError
 from schemas.events import Cause
 from schemas.fields import Fields
-from workers.broker.delivery import count_in, history_from
+from workers.broker.delivery import Delivery, count_in, history_from
 from workers.broker.sender_check import CAUSE as NOT_ALLOWED
 from workers.broker.topology import (
     DEAD_LETTER_QUEUE,
@@ -88,31 +88,25 @@ class Letter:
         return f"sha256:{hashlib.sha256(self.body).hexdigest()}"
 
 
-def letter_from(  # noqa: PLR0913, PLR0917 - of a delivery
-    tag: int,
-    routing_key: str,
-    raw: Mapping[str, Any],
-    body: bytes,
-    asked_by: str | None = None,
-    refusal: str | None = None,
-) -> Letter:
-    """Read a letter from its delivery, whose AMQP headers are `raw`.
+def letter_from(delivery: Delivery, asked_by: str | None = None) -> Letter:
+    """Read a letter from its delivery, which is as its sender's authority made it (`judged`).
 
     RabbitMQ documents x-death under "Dead Letter Exchanges". The routing key, by which the broker knows
-    who may send it, says what a letter is. A message that its sender may not say, for the reason
-    `refusal` or in quarantine, is not read, whatever it says it is; nor are the headers of a refused one.
+    who may send it, says what a letter is. A message that its sender may not say, or in quarantine, is
+    not read, whatever it says it is; nor are the headers of a refused one.
     """
-    command, undelivered, problem = None, None, refusal
+    raw, key, problem = delivery.headers, delivery.routing_key, delivery.refusal
+    command, undelivered = None, None
     try:
-        if refusal is not None:
-            raw = {headers.CAUSE: NOT_ALLOWED, headers.CAUSE_MESSAGE: refusal,
+        if problem is not None:
+            raw = {headers.CAUSE: NOT_ALLOWED, headers.CAUSE_MESSAGE: problem,
                    headers.DIED_IN: DEAD_LETTER_QUEUE}  # fmt: skip
-        elif routing_key.startswith(f"{QUARANTINE}."):
+        elif key.startswith(f"{QUARANTINE}."):
             problem = _text(raw, headers.CAUSE_MESSAGE) or "its sender may not say it"
-        elif routing_key == NOTIFY_AGAIN:
-            undelivered = Undelivered(_webhook(raw), parse(body))
+        elif key == NOTIFY_AGAIN:
+            undelivered = Undelivered(_webhook(raw), delivery.envelope())
         else:
-            command = parse_command(body)
+            command = command_from(delivery.envelope())
     except MalformedMessageError as error:
         problem = str(error)
     history, death = history_from(raw), _latest_death(raw)
@@ -125,12 +119,12 @@ def letter_from(  # noqa: PLR0913, PLR0917 - of a delivery
         reason = _text(death, "reason") or "unknown"
         why = Cause(f"broker_{reason}", f"the broker gave up the delivery: {reason}")
     return Letter(
-        tag=tag,
-        body=body,
+        tag=delivery.tag,
+        body=delivery.body,
         command=command,
         problem=problem,
         round=history.round,
-        died_in=_text(raw, headers.DIED_IN) or _text(death, "queue") or _queue_of(routing_key),
+        died_in=_text(raw, headers.DIED_IN) or _text(death, "queue") or _queue_of(key),
         died_at=_time(raw.get(headers.DIED_AT)) or _time(death.get("time")),
         cause=why,
         by_broker=cause is None,

@@ -119,8 +119,7 @@ class DeadLetterQueue:
         user = delivery.sender
         if self._users is not None and user == self._users.name(Role.POWER):
             user = None  # of a version that did not keep the first sender: the operator's counts
-        tag, key, raw = delivery.tag, delivery.routing_key, delivery.headers
-        return letter_from(tag, key, raw, delivery.body, user, delivery.refusal)
+        return letter_from(delivery, user)
 
     def replay(
         self, store: sa.Engine, letters: Sequence[Letter], operator: Operator

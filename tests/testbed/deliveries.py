@@ -29,14 +29,16 @@ def delivery(
     asked: PowerCommand | bytes | None = None,
     headers: Mapping[str, Any] | None = None,
     *,
+    key: str | None = None,
     connection: int = 1,
 ) -> Delivery:
-    """One delivery of a command or of any bytes."""
+    """One delivery of a command or of any bytes; by default under the key of a resume or of the command."""
     asked = command() if asked is None else asked
     up = isinstance(asked, bytes) or asked.kind is Kind.RESUME
     return Delivery(
         queue=topology.RESUME_QUEUE if up else topology.SUSPEND_QUEUE,
-        routing_key="node.resume.requested" if isinstance(asked, bytes) else asked.kind.routing_key,
+        routing_key=key
+        or ("node.resume.requested" if isinstance(asked, bytes) else asked.kind.routing_key),
         body=asked if isinstance(asked, bytes) else asked.to_envelope().to_json(),
         headers=headers or {},
         message_id=None if isinstance(asked, bytes) else asked.id,

@@ -22,6 +22,7 @@ from ops.nodes.node_state import NodeStatus
 from schemas import headers
 from schemas.commands import Kind
 from schemas.jobs import JobEvent, JobTransition
+from tests.testbed.deliveries import delivery
 from tests.testbed.messages import MOMENT, command, dead_letter
 from tests.testbed.stores import STORES
 from workers.slurm.nodes import JobState, NodeState
@@ -42,7 +43,7 @@ def stored(desired: str, generation: int) -> NodeStatus:
 
 def letter(request: PowerCommand | None = None, message: str = "no room left") -> Letter:
     sent = dead_letter(request or command(), more={headers.CAUSE_MESSAGE: message})
-    return letter_from(1, sent.routing_key, sent.headers, sent.body)
+    return letter_from(delivery(sent.body, sent.headers, key=sent.routing_key))
 
 
 def test_messages_that_differ_only_in_ids_and_numbers_are_one_group() -> None:
@@ -60,7 +61,7 @@ def test_messages_that_differ_only_in_ids_and_numbers_are_one_group() -> None:
 
 def test_a_letter_must_match_all_fields_of_a_filter() -> None:
     one, two = letter(command("node1", jobs=(1,))), letter(command("node2", jobs=(2,)))
-    malformed = letter_from(3, "k", {}, b"{")
+    malformed = letter_from(delivery(b"{"))
     everything = [one, two, malformed]
     assert LetterFilter().of(everything) == everything
     assert LetterFilter(ids=(two.id[:30], "sha256:")).of(everything) == [two, malformed]
