@@ -27,7 +27,8 @@ Helpers
     outcomes: outcomes as a report reads them.
     slurm_api: what only Slurm's own library can do to a job.
     auditlog, checker, leaks: audit records; whether a run kept all promises; secrets in files.
-    consumers, scrape: whether workers consume; metrics as Prometheus reads them.
+    declared, consumers: a topology that is declared in time; whether workers consume.
+    scrape: metrics as Prometheus reads them.
     commands: commands of `lamplighter`, in forks of one process that has imported them.
     processes, ports, waiting: child processes, reserved ports, and waiting with a deadline.
     sharing, failures: how pytest-xdist distributes tests; reports of failed tests.

@@ -89,20 +89,31 @@ def listed(driver: CloudDriver, posted: queue.Queue[CloudEvent]) -> Listed:
     return event
 
 
-def test_while_calls_wait_listings_take_at_most_a_quarter_of_the_time(
+def called(driver: CloudDriver, *nodes: str) -> None:
+    """Make a call for each node, of which none is answered yet."""
+    for name in nodes:
+        driver.queue(name, first=True)
+        assert driver.next_turn(time.monotonic()) == name
+        driver.in_flight += 1
+
+
+def test_while_calls_are_to_come_or_to_be_answered_listings_take_at_most_a_quarter_of_the_time(
     driver: CloudDriver, posted: queue.Queue[CloudEvent]
 ) -> None:
     driver.queue("node1", first=True)
     asked = listed(driver, posted).asked
     assert driver.listing_at() >= asked + 4 * TAKES
+    assert driver.next_turn(time.monotonic()) == "node1"
+    called(driver, "node2", "node3")
+    assert driver.listing_at() >= asked + 4 * TAKES
 
 
-def test_once_no_call_waits_listings_come_at_the_poll_interval(
+def test_with_the_last_answers_listings_come_at_the_poll_interval(
     driver: CloudDriver, posted: queue.Queue[CloudEvent]
 ) -> None:
-    driver.queue("node1", first=True)
+    called(driver, "node1", "node2")
     asked = listed(driver, posted).asked
-    assert driver.next_turn(time.monotonic()) == "node1"
+    driver.answered(time.monotonic())
     assert driver.listing_at() - asked == pytest.approx(INTERVAL, abs=0.1)
 
 

@@ -24,7 +24,7 @@ from workers.clouds.servers import ServerView
 from workers.config.groups import CloudSettings
 
 _WHOLE_AFTER = 600.0
-# While calls wait for their turn, listings keep the cloud busy for no more than this share of time.
+# While many calls are to be answered, listings keep the cloud busy for no more than this share of time.
 _SHARE = 0.25
 _PROBE_TOKENS = 1.0
 
@@ -294,7 +294,7 @@ class CloudDriver:
     def listing_at(self) -> float:
         """When the next listing is due (monotonic seconds).
 
-        A listing of a real Nova costs as much as a few actions, and one that is made while most
-        calls are still to come decides little.
+        A real Nova's costs as much as a few actions, and before most calls are answered it decides little.
         """
-        return max(self._next_listing, self._spared_until) if self.waiting else self._next_listing
+        spared = self._spared_until if self.waiting or self.in_flight > 1 else 0.0
+        return max(self._next_listing, spared)
