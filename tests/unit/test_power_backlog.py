@@ -101,15 +101,15 @@ def test_a_suspend_waits_from_its_arrival_on_also_in_the_backlog(run_dir: Path) 
     settings = Installation(run_dir / "site", "amqp://me:secret@127.0.0.1:1/v").settings
     metrics = PowerMetrics(CollectorRegistry())
     publisher = Publisher(outbox_on(RecordingLink()), CLUSTER, metrics)
-    snapshots = SnapshotReader(
-        open_store(settings.store.url, "state"), CLUSTER, enabled=False, stale_after=60.0
-    )
+    engine = open_store(settings.store.url, "state")
+    snapshots = SnapshotReader(engine, CLUSTER, enabled=False, stale_after=60.0)
     reception = Reception(settings, EngineState(), AwayStore(), snapshots, publisher)
     reception.receive(delivery(suspend("main1")))
     come = time.monotonic()
     until(lambda: time.monotonic() > come, 5, "time to pass")
     with pytest.raises(TimeoutError):
         reception.turn()
+    engine.dispose()
     [request] = reception.arrived
     assert request.since <= come
 

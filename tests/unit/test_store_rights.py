@@ -82,7 +82,8 @@ def write(file: Path, table: str) -> None:
 
 def read(file: Path) -> None:
     """Read the audit log, as commands do."""
-    sqlite3.connect(f"file:{file}?mode=ro", uri=True).execute("select count(*) from audit")
+    with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as store:
+        store.execute("select count(*) from audit")
 
 
 @pytest.fixture
