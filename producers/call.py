@@ -26,12 +26,14 @@ class HookCall:
 
     Attributes:
         nodes: the hostlist expression, as given.
-        generation: ns since the epoch; stamped once, the same each time the call is sent.
+        generation: stamped once, the same each time the call is sent.
         correlation_id: 32 hex digits.
         expiry: ns since the epoch, or None.
         resume_file: SLURM_RESUME_FILE's content, or None.
         note: what went wrong in the hook, or the operator's reason, or None.
         image: the image's name, for a bake, or None.
+        called: ns since the epoch; the generation is above it for a while after the clock was set back. 0 in
+            files of earlier versions.
     """
 
     kind: Kind
@@ -44,6 +46,7 @@ class HookCall:
     origin: str
     note: str | None = None
     image: str | None = None
+    called: int = 0
 
     def to_json(self) -> bytes:
         """The content of the spool file."""
@@ -102,14 +105,15 @@ def commands(call: HookCall) -> list[PowerCommand]:
             origin=call.origin,
             note=note,
             image=call.image,
+            called=call.called,
         )
         for node in nodes
     ]
 
 
-def expiry(generation: int, timeout: float) -> int:
-    """When Slurm stops waiting for a call made at `generation`; `timeout` in seconds."""
-    return generation + int(timeout * _NS)
+def expiry(called: int, timeout: float) -> int:
+    """When Slurm stops waiting for a call made at `called` (ns since the epoch); `timeout` in seconds."""
+    return called + int(timeout * _NS)
 
 
 def _jobs_by_node(

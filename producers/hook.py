@@ -77,6 +77,7 @@ def run(kind: Kind, argv: list[str], environ: dict[str, str], age: float = 0.0) 
         calls.expand(expression)
     except MalformedMessageError as error:
         return report(settings, EXIT_BAD_CALL, str(error))
+    called = time.time_ns()
     try:
         generation = clock.stamp(settings.state)
     except clock.ClockError as error:
@@ -97,10 +98,11 @@ def run(kind: Kind, argv: list[str], environ: dict[str, str], age: float = 0.0) 
         nodes=expression,
         generation=generation,
         correlation_id=ids.correlation_id(),
-        expiry=None if kind is Kind.RESUME_FAIL else calls.expiry(generation, timeout - age),
+        expiry=None if kind is Kind.RESUME_FAIL else calls.expiry(called, timeout - age),
         resume_file=resume_file,
         origin=os.uname().nodename or "unknown",
         note=note,
+        called=called,
     )
     return _spool_and_publish(settings, hook_call)
 

@@ -1,6 +1,7 @@
 """A snapshot of Slurm's node states: stamped first, then read, then cut into messages."""
 
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,9 +23,10 @@ def take(cluster: str, state: Path, read: Callable[[], Sequence[SlurmNode]]) -> 
     Hook calls made after Slurm was read have a higher generation, so a request that follows from
     the snapshot never replaces a newer one of Slurm. `state` is the folder of the hooks' clock.
     """
+    taken = time.time_ns()
     generation = clock.stamp(state)
     origin = os.uname().nodename or "unknown"
-    return Snapshot(cluster, generation, ids.correlation_id(), origin, tuple(read()))
+    return Snapshot(cluster, generation, ids.correlation_id(), origin, tuple(read()), taken=taken)
 
 
 def messages(snapshot: Snapshot, size: int = NODES_PER_PART) -> Iterator[Message]:

@@ -94,7 +94,7 @@ class PowerCommand:
     """A request for one node.
 
     Attributes:
-        generation: the fencing number, also the time of the request (ns since the epoch).
+        generation: the fencing number: ns since the epoch, or above where that clock was set back.
         correlation_id: the hook call.
         expiry: when Slurm stops waiting (ns since the epoch), or None.
         jobs: the waiting jobs; empty for a suspend.
@@ -102,6 +102,7 @@ class PowerCommand:
         note: what went wrong while the request was made, or the operator's reason, or None.
         image: the name of the image to make; only for a bake.
         repair: whether it repairs a difference: slurmctld did not call, and waits for no boot by it.
+        called: ns since the epoch, by the clock of its host; 0 if only the generation says it.
         id: the request's id, the same each time it is sent.
         desired: the requested state.
         is_slurms_power_off: whether Slurm itself asks for the node to be powered off.
@@ -119,6 +120,7 @@ class PowerCommand:
     note: str | None = field(default=None, metadata=OPTIONAL_TEXT)
     image: str | None = field(default=None, metadata=OPTIONAL_ATTRIBUTE)
     repair: bool = field(default=False, metadata=wire(Fields.flag, required=False))
+    called: int = field(default=0, compare=False)
 
     id: str = field(init=False, compare=False, repr=False)
     desired: Desired = field(init=False, compare=False, repr=False)
@@ -136,6 +138,11 @@ class PowerCommand:
         }
         for name, value in derived.items():
             object.__setattr__(self, name, value)
+
+    @property
+    def time(self) -> int:
+        """When it was made (ns since the epoch), by the clock of its host."""
+        return self.called or self.generation
 
     def to_envelope(self) -> Envelope:
         """The message's envelope."""
@@ -179,6 +186,7 @@ def command_from(envelope: Envelope) -> PowerCommand:
         generation=envelope.generation,
         correlation_id=envelope.correlation_id,
         expiry=envelope.expiry,
+        called=envelope.time,
         image=data.attribute("image") if kind is Kind.BAKE else None,
     )
     envelope.check_id(

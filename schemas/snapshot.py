@@ -168,6 +168,7 @@ class Snapshot:
 
     Attributes:
         generation: stamped before Slurm was read, so every later hook call is newer.
+        taken: ns since the epoch, by the clock of its host; 0 if only the generation says it.
         correlation_id: 32 hex digits, the same in all parts.
         part, parts: the part's number, from 1, and how many parts there are.
         power_saving: Slurm's settings, the same in all parts; None if they are not known.
@@ -183,6 +184,12 @@ class Snapshot:
     power_saving: PowerSaving | None = field(
         default=None, metadata=nested(PowerSaving, required=False)
     )
+    taken: int = field(default=0, compare=False)
+
+    @property
+    def time(self) -> int:
+        """When it was taken (ns since the epoch), by the clock of its host."""
+        return self.taken or self.generation
 
     @property
     def id(self) -> str:
@@ -215,6 +222,7 @@ def snapshot_from(envelope: Envelope) -> Snapshot:
         cluster=envelope.source,
         generation=envelope.generation,
         correlation_id=envelope.correlation_id,
+        taken=envelope.time,
         part=data.number("part", least=1, most=parts),
         parts=parts,
     )

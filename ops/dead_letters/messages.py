@@ -91,10 +91,11 @@ def replacement(letter: Letter, event: RequestEvent) -> PowerCommand | None:
     if command.kind is Kind.RESUME:
         expiry = None  # slurmctld does not call now: a server that runs must not boot again
     elif expiry is not None:  # the same time after the request as before
-        expiry = min(max(0, expiry + generation - command.generation), MOST)
+        expiry = min(max(0, expiry + generation - command.time), MOST)
     return replace(
         command,
         generation=generation,
+        called=generation,
         expiry=expiry,
         note=f"{note}: {event.reason}" if event.reason else note,
     )

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import time
 from collections.abc import Collection, Sequence
 
 import click
@@ -43,6 +44,7 @@ def submit(
     """
     settings = session.settings.hook
     check_hook_directories(settings)
+    called = time.time_ns()
     generation = clock.stamp(settings.state)
     who = f"by {operator()}"
     call = HookCall(
@@ -56,6 +58,7 @@ def submit(
         origin=socket.gethostname() or "unknown",
         note=f"{who}: {reason}" if reason else who,
         image=image,
+        called=called,
     )
     sent = hook.submit(settings, call, _PUBLISH_SECONDS)
     if sent.open is not None and sent.unsafe is not None:

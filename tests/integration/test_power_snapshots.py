@@ -25,6 +25,7 @@ from workers.resync.drift_memory import DriftMemory
 from workers.store import holds, snapshots, tables
 from workers.store.database import reading
 from workers.store.holds import Hold
+from workers.store.slurm_view import SnapshotReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,6 +63,20 @@ def takes(bench: PowerBench, **states: str) -> int:
         snapshot = Snapshot(CLUSTER, generation, CORRELATION, "host", nodes)
         assert snapshots.keep_snapshot(connection, snapshot)
     return generation
+
+
+def test_a_snapshot_is_as_old_as_its_time_says_not_its_generation(bench: PowerBench) -> None:
+    """After the hooks' clock was set back, one that was held up on its way would seem to be new."""
+    reader = SnapshotReader(bench.store, CLUSTER, enabled=True, stale_after=60.0)
+    for late in (False, True):
+        generation = time.time_ns()
+        taken = generation - (15 * NS if late else 0)
+        with bench.store.begin() as connection:
+            snapshot = Snapshot(CLUSTER, generation, CORRELATION, "host", (), taken=taken)
+            assert snapshots.keep_snapshot(connection, snapshot)
+        view = reader.view()
+        assert view is not None
+        assert (view.recent, view.time) == (not late, taken // 1000 * 1000)
 
 
 def expired(asked: PowerCommand) -> PowerCommand:

@@ -51,7 +51,7 @@ def admitted(
 
 
 def shows(power: Power, *, generation: int = MOMENT + 1, fresh: bool = True) -> SlurmView:
-    return SlurmView(generation, {"node1": power}, confirmed=True, fresh=fresh)
+    return SlurmView(generation, {"node1": power}, confirmed=True, fresh=fresh, time=generation)
 
 
 @pytest.mark.parametrize("kind", Kind)

@@ -63,7 +63,7 @@ class OneView(SnapshotReader):
 
 
 def shows(power: Power, *, generation: int = MOMENT + 1, node: str = "node1") -> SlurmView:
-    return SlurmView(generation, {node: power}, confirmed=True)
+    return SlurmView(generation, {node: power}, confirmed=True, time=generation)
 
 
 def guard(

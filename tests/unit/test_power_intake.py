@@ -189,3 +189,15 @@ def test_a_request_has_rested_if_it_comes_late_or_again_or_from_the_future() -> 
     assert rested(0.0, again=True)
     assert rested(0.0, DeliveryHistory(parked=1))
     assert rested(0.0, DeliveryHistory(attempt=1))
+
+
+@pytest.mark.parametrize("kind", [Kind.RESUME, Kind.SUSPEND])
+def test_the_age_of_a_call_is_that_of_its_time_not_of_its_generation(kind: Kind) -> None:
+    """After the hooks' clock was set back, generations are ahead: a late suspend seemed to come at once.
+
+    slurmctld, killed right after its call, had given the node a job meanwhile.
+    """
+    asked = replace(command(kind=kind), called=MOMENT - 12 * 10**9)
+    assert intake.read(delivery(asked), "test", MOMENT + 10**9, 0.0).rested
+    ahead = replace(command(kind=kind), called=MOMENT - 45 * 10**9)
+    assert not intake.read(delivery(ahead), "test", ahead.called + 10**9, 0.0).rested

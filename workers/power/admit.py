@@ -160,7 +160,7 @@ def judge_expired_boot(command: PowerCommand, slurm: SlurmView, now: int) -> Jud
     if not is_expired_boot(command, now - int(slurm.ahead * 1e9)):
         return TAKE
     expiry = command.expiry or 0
-    if slurm.generation <= expiry or not slurm.fresh or not slurm.power:
+    if slurm.time <= expiry or not slurm.fresh or not slurm.power:
         return _waits(
             "by our clock Slurm no longer waits for this boot, and no newer snapshot has come"
         )

@@ -141,7 +141,7 @@ def _may_have_booted(row: DesiredRow, request: Pending) -> bool:
     Nobody knows the age of a call that the hooks' clock puts into the future.
     """
     called_now = request.command.is_slurms_boot and not request.rested
-    here, age = time.monotonic() - request.since, time.time() - request.command.generation / 1e9
+    here, age = time.monotonic() - request.since, time.time() - request.command.time / 1e9
     lately = row.boot_age is not None and row.boot_age < max(age, here) + PROMPT
     return not called_now or here > PROMPT or lately or age < -_SAME_CLOCK
 

@@ -146,7 +146,7 @@ def repair_request(
         correlation_id=hashlib.sha256(f"{snapshot.correlation_id}/{kind}".encode()).hexdigest()[
             :32
         ],
-        expiry=snapshot.generation + timeouts[kind] * _NS,
+        expiry=snapshot.time + timeouts[kind] * _NS,
         jobs=tuple(WaitingJob(job) for job in jobs) if kind is Kind.RESUME else (),
         origin=origin,
         note=f"{why}: {found.action.drift}; {found.words}",

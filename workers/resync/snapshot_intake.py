@@ -41,7 +41,7 @@ class SnapshotIntake:
         ours = part.cluster == self._settings.cluster
         # one from the future shows how far the hooks' clock has come, unless that was reset since
         if not (ours and self._is_fresh(part, now)) or self._is_from_before_reset(part, now):
-            age = round((now - part.generation) / _NS, 1)
+            age = round((now - part.time) / _NS, 1)
             self._log.error("snapshot_rejected", cluster=part.cluster, age=age)
             return None
         if self._parts and part.generation < self._parts[0].generation:
@@ -61,8 +61,8 @@ class SnapshotIntake:
         Snapshots that come as fast as they are taken were not, though all seem to be old: our clock is
         ahead of the hooks'.
         """
-        self._delays.note(part.generation, time.monotonic())
-        is_young = now - part.generation <= self._settings.stale_after * _NS
+        self._delays.note(part.time, time.monotonic())
+        is_young = now - part.time <= self._settings.stale_after * _NS
         return is_young or self._delays.agree(self._settings.slurm.snapshot_interval / 2)
 
     def _is_from_before_reset(self, part: Snapshot, now: int) -> bool:

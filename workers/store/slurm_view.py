@@ -42,6 +42,7 @@ class SlurmView:
         age: seconds since it came, by the store's clock.
         ahead: seconds by which this host's clock is ahead of the hooks', where the last snapshots agree;
             otherwise 0.
+        time: when the snapshot was taken, by the hooks' clock, ns since the epoch.
     """
 
     generation: int
@@ -51,6 +52,7 @@ class SlurmView:
     recent: bool = True
     age: float = 0.0
     ahead: float = 0.0
+    time: int = 0
 
     def has_registered(self, node: str, generation: int) -> bool:
         """Whether Slurm, asked after that generation, counts the node as running."""
@@ -114,10 +116,10 @@ class SnapshotReader:
             newest = self._newest
             if received.generation != newest.generation:
                 newest = self._newest = self._read(connection) or newest
-                self._delays.note(newest.generation, time.monotonic() - received.age)
+                self._delays.note(newest.time, time.monotonic() - received.age)
         # the two clocks may differ: the quickest of the last ones took no time, as far as we know
         delayed = self._delays.of_newest
-        taken = time.time() - newest.generation / 1e9
+        taken = time.time() - newest.time / 1e9
         # what was held up by an outage comes in a burst, and differs by the time between two of them
         ahead = taken - received.age - delayed if self._delays.agree(_RECENT) else 0.0
         self.ahead = int(ahead * 1e9)
@@ -206,4 +208,4 @@ class SnapshotReader:
         if snapshot is None:
             return None
         power = {node.node: node.power for node in snapshot.nodes}
-        return SlurmView(snapshot.generation, power, confirmed=False)
+        return SlurmView(snapshot.generation, power, confirmed=False, time=snapshot.time)

@@ -46,10 +46,10 @@ class Delays:
     def __init__(self) -> None:
         self._of: dict[int, float] = {}
 
-    def note(self, generation: int, arrived: float) -> None:
-        """A snapshot of this generation has arrived; monotonic seconds."""
-        if generation not in self._of:
-            of = {**self._of, generation: arrived - generation / 1e9}
+    def note(self, taken: int, arrived: float) -> None:
+        """A snapshot of this time (ns since the epoch) has arrived; monotonic seconds."""
+        if taken not in self._of:
+            of = {**self._of, taken: arrived - taken / 1e9}
             self._of = dict([*of.items()][-_COMPARED:])
 
     @property
