@@ -88,7 +88,7 @@ class Letter:
         return f"sha256:{hashlib.sha256(self.body).hexdigest()}"
 
 
-def letter_from(delivery: Delivery, asked_by: str | None = None) -> Letter:
+def letter_from(delivery: Delivery) -> Letter:
     """Read a letter from its delivery, which is as its sender's authority made it (`judged`).
 
     RabbitMQ documents x-death under "Dead Letter Exchanges". The routing key, by which the broker knows
@@ -130,7 +130,7 @@ def letter_from(delivery: Delivery, asked_by: str | None = None) -> Letter:
         by_broker=cause is None,
         failures=tuple(map(_failure, history.errors)),
         undelivered=undelivered,
-        asked_by=asked_by,
+        asked_by=delivery.sender,
     )
 
 

@@ -107,19 +107,12 @@ class DeadLetterQueue:
         self._check_connection()
         self.is_shared = taken.is_shared
         self._held = {delivery.tag: delivery for delivery in taken.deliveries}
-        letters = map(self._read, taken.deliveries)
+        letters = (letter_from(judged(one, self._users)) for one in taken.deliveries)
         return sorted(letters, key=lambda letter: letter.died_at or 0)
 
     def _check_connection(self) -> None:
         if len(self._connections) != 1:
             raise BrokerAwayError("the connection was lost; the broker requeued the letters")
-
-    def _read(self, unchecked: "Delivery") -> Letter:
-        delivery = judged(unchecked, self._users)
-        user = delivery.sender
-        if self._users is not None and user == self._users.name(Role.POWER):
-            user = None  # of a version that did not keep the first sender: the operator's counts
-        return letter_from(delivery, user)
 
     def replay(
         self, store: sa.Engine, letters: Sequence[Letter], operator: Operator

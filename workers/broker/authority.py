@@ -126,10 +126,7 @@ def _letter_problem(delivery: Delivery, sender: str | None, users: BrokerUsers) 
     exchanges = (DEAD_LETTERS, COMMANDS, REQUEUE) if is_command else (DEAD_LETTERS,)
     if role is None or not any(may_say(role, exchange, key) for exchange in exchanges):
         return _refused(delivery.user_id, DEAD_LETTERS, key)
-    # power workers before 0.2 did not keep the first sender
-    if not is_command or sender == users.name(Role.POWER):
-        return None
-    return _unless_allowed(users, sender, COMMANDS, key)
+    return _unless_allowed(users, sender, COMMANDS, key) if is_command else None
 
 
 def _unless_allowed(users: BrokerUsers, user: str | None, exchange: str, key: str) -> str | None:
