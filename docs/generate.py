@@ -20,7 +20,15 @@ from docs.manual import PROGRAMS, SECTION, manual_pages, roff, see_also
 from ops.cli.main import cli
 from ops.site.config import meanings
 from producers.broker_settings import BrokerSettings, BrokerUsers
-from producers.settings import BROKER_FIELDS, HOOK_FIELDS, USERS_FIELDS, HookSettings
+from producers.settings import (
+    BROKER_FIELDS,
+    CLOCK,
+    HOOK_FIELDS,
+    SPOOL,
+    USERS_FIELDS,
+    USERS_FOLDER,
+    HookSettings,
+)
 from workers.config.groups import CloudSettings, GroupSettings
 from workers.config.logins import (
     ApplicationCredentialSource,
@@ -51,7 +59,7 @@ _SHORT = {
 }
 _USERS = {
     "login": ('`"password"` or `"certificate"`', '`"password"`'),
-    "folder": ("path", "**required**"),
+    "folder": ("path", f'`"{USERS_FOLDER}"`'),
     "prefix": ("text", '`"lamplighter-"`'),
 }
 _LOGIN = {"login": "whether the roles log in with passwords or with certificates (EXTERNAL)."}
@@ -90,7 +98,8 @@ def _settings() -> Iterator[str]:
     yield from _section("[broker]", broker, known)
     users = {name: _USERS[name] for name in USERS_FIELDS}
     yield from _section("[broker.users]", users, meanings(BrokerUsers) | _LOGIN)
-    hooks = {name: ("path", "" if name == "log_file" else "**required**") for name in HOOK_FIELDS}
+    hooks = dict.fromkeys(HOOK_FIELDS, ("path", ""))
+    hooks |= {"spool": ("path", f'`"{SPOOL}"`'), "state": ("path", f'`"{CLOCK}"`')}
     yield from _section("[hooks]", hooks, meanings(HookSettings))
     for name, field in fields_of(Settings).items():
         if name in _MANY:

@@ -29,6 +29,8 @@ BROKER_FIELDS = (
 )
 USERS_FIELDS = ("folder", "prefix", "login")
 HOOK_FIELDS = ("spool", "state", "log_file")
+SPOOL, CLOCK = Path("/var/spool/lamplighter"), Path("/var/lib/lamplighter/clock")
+USERS_FOLDER = "broker"
 
 # The reader's time grows with the square of a key's parts: our deepest has five.
 _DEEP_KEY = re.compile(r"""(?<![\w-])(?:(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*){40}""")
@@ -116,8 +118,8 @@ def hook_settings(path: Path, role: Role = Role.HOOK) -> HookSettings:
     return HookSettings(
         cluster=cluster,
         broker=_broker(broker, role),
-        spool=hooks.path("spool") or Path("/var/spool/lamplighter"),
-        state=hooks.path("state") or Path("/var/lib/lamplighter/clock"),
+        spool=hooks.path("spool") or SPOOL,
+        state=hooks.path("state") or CLOCK,
         log_file=hooks.path("log_file"),
         resume_timeout=slurm.seconds("resume_timeout", 600),
         suspend_timeout=slurm.seconds("suspend_timeout", 60),
@@ -172,7 +174,7 @@ def _users(broker: TomlTable) -> BrokerUsers:
     prefix = users.text("prefix", "lamplighter-")
     if not _PREFIX.fullmatch(prefix):
         raise users.wrong("prefix", "may hold letters, digits, dots, - and _ only")
-    folder = users.beside(users.text("folder", "broker"))
+    folder = users.beside(users.text("folder", USERS_FOLDER))
     return BrokerUsers(folder, prefix, login == "certificate")
 
 

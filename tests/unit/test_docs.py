@@ -19,7 +19,7 @@ from docs.manual import PROGRAMS
 from ops.cli.main import cli
 from ops.install.plan import LINKS
 from ops.install.units import password_owner
-from producers.settings import BROKER_FIELDS, HOOK_FIELDS, USERS_FIELDS
+from producers.settings import BROKER_FIELDS, HOOK_FIELDS, USERS_FIELDS, hook_settings
 from schemas.roles import Role
 from workers.config import clouds_yaml, fedcloud, settings
 from workers.config.groups import ServerTemplate
@@ -311,10 +311,20 @@ def test_every_program_of_the_wheel_has_its_page_and_every_page_is_linked() -> N
 
 def test_required_settings_are_marked() -> None:
     text = pages()["docs/reference/settings.md"]
-    for setting in ("cluster", "spool", "state", "auth_url", "nodes", "cloud", "image", "flavor"):
+    for setting in ("cluster", "auth_url", "nodes", "cloud", "image", "flavor"):
         assert re.search(rf"^\| `{setting}` \| \w+ \| \*\*required\*\*", text, re.MULTILINE), (
             setting
         )
+
+
+def test_what_the_hooks_need_not_be_told_has_its_default_in_the_reference(tmp_path: Path) -> None:
+    file, text = tmp_path / "lamplighter.toml", pages()["docs/reference/settings.md"]
+    file.write_text('cluster = "vespa"\nbroker.url = "amqp://localhost"\nbroker.users = {}')
+    hooks = hook_settings(file)
+    assert hooks.broker.users is not None
+    folder = hooks.broker.users.folder.name
+    for setting, default in ("spool", hooks.spool), ("state", hooks.state), ("folder", folder):
+        assert f'| `{setting}` | path | `"{default}"` |' in text
 
 
 def test_every_table_is_in_the_reference_with_its_fields() -> None:
