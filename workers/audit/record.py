@@ -65,7 +65,7 @@ class Record:
 
 
 # The columns that a record's hash covers, in this order; the sender only if there is one, because
-# records of versions before 0.2 have none.
+# records of 0.1.0 have none.
 HASHED = (
     *("source", "id", "type", "time", "recorded_at", "subject"),
     *("request_id", "round", "transition", "generation", "correlation_id", "sender"),

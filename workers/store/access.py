@@ -67,7 +67,7 @@ ACCESS: Mapping[Role, _Tables] = {
         **_READ_STATE,
         **_READ_AUDIT,
         **_DECIDE,
-        # of `lamplighter drift --repair`, `image unset` and `clock reset`
+        # of `lamplighter drift --fix`, `image unset` and `clock reset`
         **dict.fromkeys((t.drifts, t.group_images, t.listings), ALL),
         **dict.fromkeys((t.nodes, t.feedback, t.snapshots, t.clock_resets), CHANGE),
     },
