@@ -20,6 +20,8 @@ from schemas.fields import shown
 PERSISTENT = 2
 # The broker sends something at least twice in this time.
 HEARTBEAT_SECONDS = 5
+# A connection that is blocked for so long (a memory alarm) is closed.
+_BLOCKED_SECONDS = 30.0
 # RabbitMQ's nack does not say which; a publisher cannot know.
 NACKED = "a queue is full or has no quorum; lamplighter status says which"
 
@@ -55,13 +57,11 @@ class ConnectionParameters:
         name: shown in the broker's list of connections.
         timeout: seconds for TCP, and twice that for the whole handshake; with several addresses half
             of that for each.
-        blocked_timeout: seconds after which we close a blocked connection (memory alarm).
     """
 
     broker: BrokerSettings
     name: str
     timeout: float = 5.0
-    blocked_timeout: float = 30.0
 
     @property
     def user(self) -> str:
@@ -87,7 +87,7 @@ class ConnectionParameters:
         for one in addresses:
             one.socket_timeout = timeout
             one.stack_timeout = timeout * 2
-            one.blocked_connection_timeout = self.blocked_timeout
+            one.blocked_connection_timeout = _BLOCKED_SECONDS
             one.heartbeat = HEARTBEAT_SECONDS
             one.connection_attempts = 1
             one.client_properties = {"connection_name": self.name}
@@ -98,15 +98,13 @@ class ConnectionParameters:
         return addresses
 
 
-def connection_parameters(
-    broker: BrokerSettings, name: str, *, timeout: float = 5.0, blocked_timeout: float = 30.0
-) -> ConnectionParameters:
+def connection_parameters(broker: BrokerSettings, name: str) -> ConnectionParameters:
     """Connection parameters with every timeout set, so that a silent peer cannot block us.
 
     Raises:
         ConfigError: as ConnectionParameters.addresses, so that a process does not start with them.
     """
-    parameters = ConnectionParameters(broker, name, timeout, blocked_timeout)
+    parameters = ConnectionParameters(broker, name)
     parameters.addresses()
     return parameters
 

@@ -130,11 +130,6 @@ class Sessions:
             held = self._open[key] = replace(held, idle_until=now + _IDLE_SECONDS)
         return held
 
-    def user(self, cookie: str) -> ConsoleUser | None:
-        """Return the user of a session, or None if the session is unknown or has expired."""
-        held = self.session(cookie)
-        return None if held is None else ConsoleUser(held.name, self.csrf(cookie))
-
     def close(self, cookie: str) -> None:
         """Close a session, if it is open."""
         self._open.pop(digest(cookie), None)

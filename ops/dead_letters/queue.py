@@ -64,7 +64,6 @@ class DeadLetterQueue:
     """
 
     def __init__(self, parameters: ConnectionParameters, cluster: str) -> None:
-        self._parameters = parameters
         self._cluster = cluster
         self._users, self._role = parameters.broker.users, parameters.broker.role
         self._arrived: queue.Queue[Delivery] = queue.Queue()

@@ -339,20 +339,20 @@ def test_session_expires_and_has_its_own_csrf_token() -> None:
     sessions = Sessions(lambda: now[0])
     idle = sessions.open("idle")
     one, two = sessions.open("anna"), sessions.open("anna")
-    first, second = sessions.user(one), sessions.user(two)
+    first, second = sessions.session(one), sessions.session(two)
     assert first is not None
     assert second is not None
     assert first.name == "anna"
-    assert first.csrf != second.csrf
+    assert sessions.csrf(one) != sessions.csrf(two)
     for hour in range(1, 16):  # a user who is active is logged out after a day's work
         now[0] = hour * 1800.0
-        assert sessions.user(one) is not None
+        assert sessions.session(one) is not None
         sessions.session(two, is_active=False)
-    assert sessions.user(idle) is None
-    assert sessions.user(two) is None
+    assert sessions.session(idle) is None
+    assert sessions.session(two) is None
     now[0] = 8 * 3600.0
-    assert sessions.user(one) is None
-    assert sessions.user("unknown") is None
+    assert sessions.session(one) is None
+    assert sessions.session("unknown") is None
 
 
 BY_PERSON = {"sec-fetch-mode": "navigate", "sec-fetch-user": "?1"}

@@ -121,12 +121,6 @@ class Link:
             time.sleep(_LOOK_SECONDS)
 
     @property
-    def unanswered(self) -> list[str]:
-        """The queues of which the broker has not confirmed a consumer for some seconds."""
-        session = self._session
-        return session.consumers.unanswered if session and session.consumers else []
-
-    @property
     def problem(self) -> str | None:
         """Why the link consumes nothing, or not all of its queues; None if there is no problem."""
         session = self._session
