@@ -19,7 +19,6 @@ from workers.audit.rounds import SECOND_OUTCOME, RoundStep, contradiction
 from workers.store.database import insert
 from workers.store.tables import audit, audit_jobs, audit_nodes, audit_uws
 
-_ATTEMPTS = 3
 # Type and body.
 _Content: TypeAlias = tuple[str, bytes]
 _LOCK = sa.text("SELECT pg_advisory_xact_lock(hashtext('lamplighter.audit'))")
@@ -50,15 +49,8 @@ def append(engine: sa.Engine, records: Sequence[Record]) -> Appended:
     """Write the new ones among `records`, in order and in one transaction.
 
     Raises:
-        sqlalchemy.exc.SQLAlchemyError: the store is unavailable, or writers that do not take the
-            lock were faster.
+        sqlalchemy.exc.SQLAlchemyError: the store is unavailable.
     """
-    for _ in range(_ATTEMPTS - 1):
-        try:
-            with engine.begin() as connection:
-                return append_within(connection, records)
-        except sa.exc.IntegrityError:
-            continue  # another writer appended after the same record
     with engine.begin() as connection:
         return append_within(connection, records)
 
