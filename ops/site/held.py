@@ -46,17 +46,11 @@ class HeldNode(msgspec.Struct, frozen=True):
 
 
 class HeldUser(msgspec.Struct, frozen=True):
-    """A user; its tags are a list or, before RabbitMQ 3.9, words with commas."""
+    """A user; rabbitmqctl's lists have no hash."""
 
     name: str
-    tags: list[str] | str | None = None
+    tags: list[str] = []
     password_hash: str = ""
-
-    @property
-    def all_tags(self) -> set[str]:
-        """The tags."""
-        held = self.tags or []
-        return set(held.split(",") if isinstance(held, str) else held)
 
 
 class HeldPermission(msgspec.Struct, frozen=True):

@@ -145,7 +145,7 @@ def binding_differences(api: _Reader, wanted: Topology) -> Iterator[str]:
 
 def user_differences(api: _Reader, users: BrokerUsers, wanted: Topology) -> Iterator[str]:
     """Users and permissions that are not as the roles need; for an administrator. Errors as `differences`."""
-    held = {user.name: user.all_tags for user in api.read("users", HeldUser)}
+    held = {user.name: user.tags for user in api.read("users", HeldUser)}
     should = _wanted_access(users, wanted)
     ours = {user for user, _ in should}
     has = {(name, "tags"): ", ".join(sorted(tags)) for name, tags in held.items() if name in ours}
