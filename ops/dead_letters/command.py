@@ -121,6 +121,7 @@ def export(session: Session, /, *, file: Path, **options: Any) -> None:  # noqa:
     """Write dead letters to FILE (- for standard output), one JSON object per line.
 
     Message bodies are in base64. The dead letters stay in their queue. FILE must not exist yet.
+    ID may be the beginning of an id.
     """
     found = find_letters(session, letter_filter(session.settings, **options))
     with output(file) as out:

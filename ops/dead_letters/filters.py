@@ -28,9 +28,6 @@ filter_options = combine(
     click.option("--cloud", help="Of nodes on this cloud."),
     click.option("--group", help="Of nodes in this group."),
     click.option("--node", "nodes", type=hostlist, help="Of these nodes, such as node[1-3]."),
-    click.option(
-        "--id", "more_ids", multiple=True, help="Same as the ID argument: an id, or its beginning."
-    ),
     click.argument("ids", nargs=-1, metavar="[ID...]"),
 )
 
@@ -38,8 +35,6 @@ filter_options = combine(
 def letter_filter(  # noqa: PLR0913 - one per option
     settings: Settings,
     *,
-    ids: tuple[str, ...],
-    more_ids: tuple[str, ...],
     nodes: tuple[str, ...] | None,
     group: str | None,
     cloud: str | None,
@@ -50,7 +45,6 @@ def letter_filter(  # noqa: PLR0913 - one per option
     """The filter that the options describe; click.BadParameter for an unknown group or cloud."""
     now = time.time_ns()
     return LetterFilter(
-        ids=ids + more_ids,
         nodes=_members(settings, nodes and frozenset(nodes), group, cloud),
         before=None if older is None else now - older,
         after=None if younger is None else now - younger,

@@ -68,8 +68,9 @@ _action_options = combine(
 def replay(session: Session, /, *, restamp: bool, **options: Any) -> None:  # noqa: ANN401 - see _act
     """Send requests again, each in a new round. A stale request changes nothing.
 
-    With --restamp, each becomes a new request with a new id and generation, and the old request ends
-    as discarded. Use --restamp on the host of the hooks, because it uses their clock.
+    ID may be the beginning of an id. With --restamp, each becomes a new request with a new id and
+    generation, and the old request ends as discarded. Use --restamp on the host of the hooks, because it
+    uses their clock.
     """
     if not restamp:
         _act(session, "replay", DeadLetterQueue.replay, **options)
@@ -85,7 +86,10 @@ def replay(session: Session, /, *, restamp: bool, **options: Any) -> None:  # no
 @_action_options
 @pass_session
 def discard(session: Session, /, **options: Any) -> None:  # noqa: ANN401 - see _act
-    """End requests without replay. The audit log records the operator and the reason."""
+    """End requests without replay. The audit log records the operator and the reason.
+
+    ID may be the beginning of an id.
+    """
     _act(session, "discard", DeadLetterQueue.discard, **options)
 
 
