@@ -14,6 +14,7 @@ from producers.trust import UntrustedFileError, read_trusted
 from workers.config.tables import ConsoleSettings
 
 _COOKIE = "lamplighter"
+_PROXY_SECRET = "X-Lamplighter-Proxy"  # noqa: S105 - a header's name
 # The path of the stream of changes, which every open page holds.
 STREAM = "/live"
 
@@ -130,10 +131,8 @@ class Authenticator:
         """Return the user that the proxy names; its address alone proves nothing on a shared host."""
         if self._proxy is None or request.client is None:
             return None
-        names, secrets = (
-            request.headers.getlist(header)
-            for header in (self._proxy.header, self._proxy.secret_header)
-        )
+        names = request.headers.getlist(self._proxy.header)
+        secrets = request.headers.getlist(_PROXY_SECRET)
         if len(names) != 1 or len(secrets) != 1 or not is_valid_name(names[0]):
             return None
         if ipaddress.ip_address(request.client.host) != self._address:

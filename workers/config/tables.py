@@ -224,21 +224,19 @@ class ProxySettings(Table, frozen=True):
     Attributes:
         address: its IP address.
         header: the header that names the user.
-        secret_file: holds the secret with which the proxy shows that it is the proxy.
-        secret_header: the header in which the proxy sends it.
+        secret_file: holds the secret with which the proxy shows that it is the proxy, in the header
+            X-Lamplighter-Proxy.
     """
 
     address: str
     header: str
     secret_file: Path
-    secret_header: str = "X-Lamplighter-Proxy"  # noqa: S105 - a name
 
     def __post_init__(self) -> None:
         if not is_ip(self.address):
             raise ValueError("address must be the proxy's IP address, such as 127.0.0.1")
-        for field in ("header", "secret_header"):
-            if not _HEADER.fullmatch(getattr(self, field)):
-                raise ValueError(f"{field} must be the name of a header, such as X-Remote-User")
+        if not _HEADER.fullmatch(self.header):
+            raise ValueError("header must be the name of a header, such as X-Remote-User")
 
 
 class ConsoleSettings(Table, frozen=True):
