@@ -56,11 +56,8 @@ def main(kind: Kind) -> None:
 def run(kind: Kind, argv: list[str], environ: dict[str, str], age: float = 0.0) -> int:
     """Make the request durable and publish it.
 
-    Args:
-        kind: of the request.
-        argv: the program and one hostlist expression.
-        environ: of the process.
-        age: seconds since Slurm called: its patience runs from then on.
+    `argv` is the program and one hostlist expression, and `age` the seconds since Slurm called: its
+    patience runs from then on.
 
     Returns:
         0 if the request is on disk or at the broker, 1 if it could not be made durable, 2 if the

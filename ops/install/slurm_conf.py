@@ -151,13 +151,9 @@ def _lines(
 ) -> Iterator[str]:
     """The logical lines, without comments; those of included files in their place.
 
-    Args:
-        path: the file.
-        root: the folder of slurm.conf.
-        values: what was read until now: `%c` in a file's name stands for the cluster's,
-            in lower case.
-        files: has an element for each file that may still be read.
-        depth: how deep files may include others.
+    `values` were read until now: `%c` in a file's name stands for the cluster's, in lower case.
+    `files` has an element for each file that may still be read; `depth` is how deep they may include
+    others.
     """
     try:
         text = read_file(path, _MOST_BYTES).decode(errors="replace")

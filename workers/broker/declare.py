@@ -29,13 +29,8 @@ def declare_until_stopped(
     """Declare the topology, and try again until it succeeds or `stops` says so.
 
     A user without the permission to configure leaves it to the administrator
-    (`lamplighter topology apply`).
-
-    Args:
-        settings: the broker, and the webhooks' routing keys.
-        name: shown in the broker's list of connections.
-        stops: waits a number of seconds, and says whether to end the attempts.
-        tell: called with the problem after each failure.
+    (`lamplighter topology apply`). `stops` waits a number of seconds; `tell` gets the problem after
+    each failure.
     """
     log = structlog.get_logger()
     if settings.broker.users is not None:  # only role `setup` may

@@ -69,12 +69,8 @@ class _ImageStates(msgspec.Struct):
 class Cloud:
     """Calls one OpenStack project; may be used by many threads.
 
-    Args:
-        settings: of this cloud.
-        auth: gives tokens and the catalog.
-        timeout: of one HTTP request, seconds.
-        cluster: whose tags servers get.
-        groups: the groups on this cloud, by name.
+    Servers get the tags of `cluster`; `groups` are those on this cloud. The others are as for
+    CloudSession.
     """
 
     def __init__(

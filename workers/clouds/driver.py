@@ -162,12 +162,9 @@ class CloudDriver:
         self._post(Answered(self.name, call, answer))
 
     def answered(self, now: float, *, well: bool = False, acted_for: str | None = None) -> None:
-        """Note that a call of `call` has ended.
+        """Note that a call of `call` has ended, perhaps `well`: without an error.
 
-        Args:
-            now: monotonic seconds.
-            well: without an error.
-            acted_for: the node, if the cloud itself has answered, whatever the answer was.
+        `acted_for` is the node, if the cloud itself has answered, whatever the answer was.
         """
         self.in_flight -= 1
         if well:
@@ -178,11 +175,7 @@ class CloudDriver:
     def failed(self, verdict: Verdict, rest: float, node: str | None, now: float) -> None:
         """Learn from an error: of a call for a node, or (without a node) of a listing.
 
-        Args:
-            verdict: what the error means.
-            rest: seconds that the cloud asks us to wait.
-            node: for which the call was made.
-            now: monotonic seconds.
+        `rest` is how many seconds the cloud asks us to wait.
         """
         match verdict.then:
             case Then.HOLD:

@@ -47,12 +47,7 @@ class Ask(Protocol):
 
 
 class Names:
-    """Resolves the names of templates, for many threads.
-
-    Args:
-        ask: makes the calls.
-        clock: monotonic seconds.
-    """
+    """Resolves the names of templates, for many threads. The clock is monotonic, in seconds."""
 
     def __init__(self, ask: Ask, clock: Callable[[], float] = time.monotonic) -> None:
         self._ask = ask

@@ -77,12 +77,7 @@ def create(
 ) -> NovaRequest:
     """The request that makes a node's server, tagged as ours from its first moment.
 
-    Args:
-        call: for which node of which group.
-        cluster: the cluster's name.
-        template: how the group's servers are made.
-        parts: its names as ids.
-        user_data: the content of its user-data template, or None.
+    `parts` are the template's names as ids, and `user_data` the content of its file.
 
     Raises:
         BadTemplateError: the user data cannot be filled in.

@@ -125,10 +125,7 @@ _REDIRECTS = 3
 class CloudSession:
     """One project's APIs, by the addresses of its catalog; may be used by many threads.
 
-    Args:
-        settings: of this cloud.
-        auth: gives tokens and the catalog.
-        timeout: of one HTTP request, seconds.
+    `auth` gives tokens and the catalog; `timeout` is that of one HTTP request, in seconds.
     """
 
     def __init__(self, settings: CloudSettings, auth: BaseAuthPlugin, timeout: float) -> None:

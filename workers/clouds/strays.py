@@ -33,12 +33,7 @@ def is_stray(
     """Whether a server bears our tags, and its node is in no group of that cloud.
 
     Two clouds of lamplighter.toml can be one project: what the node's own cloud lists too is its own.
-
-    Args:
-        settings: all of lamplighter.toml.
-        cloud: that lists the server.
-        server: the server.
-        views: the servers of the clouds that are known.
+    `views` are the clouds that are known.
     """
     if server.cluster != settings.cluster or server.node is None:
         return False
@@ -59,12 +54,7 @@ def is_surplus(
 ) -> bool:
     """Whether a server bears a node's tags beside the node's own server, and may be deleted.
 
-    Args:
-        settings: all of lamplighter.toml.
-        cloud: the server's cloud.
-        server: the server.
-        own_id: of the server that was acted on last for the node; None if it is unknown.
-        servers: those that can be the node's.
+    `own_id` is of the server that was acted on last for the node, and `servers` can be the node's.
     """
     if server.cluster != settings.cluster or server.node is None:
         return False

@@ -73,10 +73,7 @@ def part_problems(
 ) -> Iterator[PartProblem]:
     """What is wrong with a template's key, security groups, availability zone and server group.
 
-    Args:
-        template: how the group's servers are made.
-        ask: makes the calls; an error of the cloud leaves its field unknown.
-        project_id: of the login.
+    An error of the cloud leaves its field unknown.
 
     Raises:
         Exception: whatever `ask` raises beside errors of the cloud.

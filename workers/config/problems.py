@@ -26,16 +26,9 @@ Hook = Callable[[type, Any], Any]
 
 
 def problem_in(raw: object, shape: Any, hook: Hook, place: str = "") -> str | None:  # noqa: ANN401 - a type
-    """The first thing that is wrong with a value of the file; None if nothing is.
+    """The first thing that is wrong with a value of the file, and the remedy; None if nothing is.
 
-    Args:
-        raw: the value, as tomllib returns it.
-        shape: the type that it must have.
-        hook: converts what msgspec cannot.
-        place: the value's place in the file, such as `clouds.sbg`.
-
-    Returns:
-        The place, the problem and the remedy.
+    `raw` is as tomllib returns it; `hook` converts what msgspec cannot; `place` is such as `clouds.sbg`.
     """
     of_parts: Iterator[str | None] = iter(())
     kinds = alternatives(shape)

@@ -62,14 +62,9 @@ def admit(
     clock: ClockLimit,
     now: int,
 ) -> Admission:
-    """The admission of a request.
+    """The admission of a request; `now` in ns since the epoch.
 
-    Args:
-        request: the request.
-        nodes: each configured node's group.
-        slurm: what Slurm's newest snapshot says; None where snapshots do not count.
-        clock: up to where generations are plausible.
-        now: ns since the epoch.
+    `nodes` has each configured node's group; `slurm` is None where snapshots do not count.
     """
     command = request.command
     if command.generation > clock.until:

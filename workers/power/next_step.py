@@ -67,14 +67,10 @@ _FOR_A_WHOLE_LISTING = WaitFor(listing=True, whole=True)
 def next_step(
     node: PendingNode, cloud: CloudSituation, refusal: Cause | None, *, registered: bool, now: float
 ) -> Step:
-    """What to do about a node now.
+    """What to do about a node now (monotonic seconds).
 
-    Args:
-        node: the node.
-        cloud: its cloud.
-        refusal: why its group may ask for no room now, or None.
-        registered: whether Slurm, asked after the node's row was raised, counts it as running.
-        now: monotonic seconds.
+    `refusal` is why its group may ask for no room now, and `registered` whether Slurm, asked after the
+    node's row was raised, counts it as running.
     """
     if (settled := _without_deciding(node, cloud, now)) is not None:
         return settled
@@ -205,16 +201,10 @@ def learn_answer(  # noqa: PLR0913 - the answer, what it means, and when it came
     time_ns: int,
     api_timeout: float,
 ) -> PendingNode:
-    """The node after a call was answered.
+    """The node, whose row may have moved on since the call was made, after the call was answered.
 
-    Args:
-        node: as it is now; its row may have moved on since the call was made.
-        call: the call.
-        answer: the server's or image's id, or the error.
-        verdict: what the error means; None without one.
-        now: monotonic seconds.
-        time_ns: ns since the epoch.
-        api_timeout: seconds within which a call that was not answered takes effect, if ever.
+    The `answer` is the server's or image's id, or the error of the `verdict`; it came at `now`
+    (monotonic) and `time_ns`. A call that was not answered takes effect within `api_timeout`, if ever.
     """
     node = replace(node, phase=LOOKING)
     if isinstance(answer, BaseException) and may_take_effect(answer):

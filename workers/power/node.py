@@ -195,15 +195,10 @@ def joined(  # noqa: PLR0913, PLR0917 - what acceptance found out
     waited: Mapping[RoundKey, float],
     now: float,
 ) -> PendingNode:
-    """After another request was accepted for it.
+    """After another request was accepted for it; `row` is the node's since then.
 
-    Args:
-        node: the node.
-        request: the request.
-        row: the node's row, after acceptance.
-        actions: those that the store has of the row's and the request's rounds.
-        waited: how long rounds had waited before, in seconds.
-        now: monotonic seconds.
+    `actions` are those that the store has of the row's and the request's rounds, and `waited` how long
+    rounds had waited before, in seconds.
     """
     node = moved(node, row, now)
     before = node.key

@@ -161,14 +161,10 @@ def next_memories(
     repaired: Sequence[FoundDrift],
     now: int,
 ) -> list[DriftMemory]:
-    """The drifts to remember.
+    """The drifts to remember; a node without a clear observation keeps its known drift.
 
-    Args:
-        survey: what was observed; a node without a clear observation keeps its known drift.
-        known: the drifts that were remembered before.
-        found: the drifts found now.
-        repaired: those whose repair request, or only notice, the broker has accepted.
-        now: ns since the epoch.
+    `repaired` are those found whose repair request, or only notice, the broker has accepted; `now` is
+    in ns since the epoch.
     """
     subjects = {one.subject for one in repaired}
     memories = {

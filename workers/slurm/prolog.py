@@ -51,14 +51,7 @@ _CLOSED, _PAUSE, _TURN = 10.0, 5.0, 1.0
 
 
 class PrologWatcher:
-    """Decides for each waiting script when it goes on.
-
-    Args:
-        settings: [slurm] prolog, prolog_slots and resume_timeout.
-        slurm: slurmctld.
-        fifos: the scripts' FIFOs.
-        metrics: count what happens.
-    """
+    """Decides for each waiting script when it goes on."""
 
     def __init__(
         self, settings: Settings, slurm: Slurm, fifos: PrologFifos, metrics: PrologMetrics

@@ -36,8 +36,7 @@ class Arrival:
 class PrologFifos:
     """The worker's end of the FIFOs; use as a context manager: at its end all scripts go on.
 
-    Args:
-        folder: for the FIFOs; made if it is missing.
+    The folder is made if it is missing.
 
     Raises:
         ConfigError: the folder cannot be used.

@@ -37,13 +37,7 @@ class PrologJob:
 
 
 def release(job: PrologJob, nodes: Mapping[str, NodeState], now: float) -> Release | None:
-    """Why the job goes on, or None if it waits.
-
-    Args:
-        job: the job.
-        nodes: what Slurm shows of the nodes.
-        now: monotonic time in seconds.
-    """
+    """Why the job goes on, by what Slurm shows of the nodes (monotonic seconds); None if it waits."""
     found = [nodes.get(name) for name in job.nodes]
     if any(node is None or node.down or node.flags & _OUT_OF_SERVICE for node in found):
         return Release.NODE_FAILED

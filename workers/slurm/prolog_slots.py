@@ -19,12 +19,7 @@ _KNOWS = (2, 34)
 
 
 def default_slots(version: str, *, tuned: bool | None) -> int:
-    """The number of scripts that may wait.
-
-    Args:
-        version: as `scontrol --version` prints it.
-        tuned: as `is_tuned` returns it.
-    """
+    """The number of scripts that may wait, by what `scontrol --version` prints and `is_tuned` says."""
     number = version_in(version)
     if number >= _FIXED or tuned:
         return _MOST

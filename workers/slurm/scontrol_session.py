@@ -30,12 +30,7 @@ _LETTERS = str.maketrans(string.digits, string.ascii_lowercase[-10:])
 
 
 class ScontrolSession:
-    """Starts scontrol at the first query, and again after `close`; one query at a time.
-
-    Args:
-        commands: start scontrol.
-        clock: the time in seconds.
-    """
+    """Starts scontrol at the first query, and again after `close`; one query at a time."""
 
     def __init__(self, commands: SlurmCommands, clock: Callable[[], float] = time.time) -> None:
         self._commands = commands
