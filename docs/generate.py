@@ -54,7 +54,7 @@ _MANY: Mapping[str, tuple[str, type[msgspec.Struct]]] = {
 }
 # Fields of [broker] and [hooks], which the hooks read without msgspec.
 _SHORT = {
-    "url": "short for `urls` with one address; one of both is required",
+    "url": "short for `urls` with one address",
     "management_url": "short for `management_urls` with one address",
 }
 _USERS = {
@@ -94,6 +94,7 @@ def _settings() -> Iterator[str]:
     kinds = {"urls": "list of texts", "file": "path"}
     broker = {name: (kinds.get(name.rpartition("_")[2], "text"), "") for name in BROKER_FIELDS}
     broker["insecure"] = ("boolean", "`false`")
+    broker["url"] = ("text", "**required**, or `urls`")
     del broker["users"]  # a table
     yield from _section("[broker]", broker, known)
     users = {name: _USERS[name] for name in USERS_FIELDS}

@@ -311,7 +311,7 @@ def test_every_program_of_the_wheel_has_its_page_and_every_page_is_linked() -> N
 
 def test_required_settings_are_marked() -> None:
     text = pages()["docs/reference/settings.md"]
-    for setting in ("cluster", "auth_url", "nodes", "cloud", "image", "flavor"):
+    for setting in ("cluster", "url", "auth_url", "nodes", "cloud", "image", "flavor"):
         assert re.search(rf"^\| `{setting}` \| \w+ \| \*\*required\*\*", text, re.MULTILINE), (
             setting
         )

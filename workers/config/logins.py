@@ -34,8 +34,8 @@ class PasswordSource(_SecretSource, frozen=True, tag_field="type", tag="password
     Attributes:
         username: the user's name.
         user_domain: the name of the user's domain.
-        password_file: holds the password.
-        password_command: prints the password.
+        password_file: holds the password; without it, give password_command.
+        password_command: prints the password, instead of password_file.
     """
 
     prefix = "password"
@@ -52,8 +52,8 @@ class ApplicationCredentialSource(
 
     Attributes:
         id: id of the application credential.
-        secret_file: holds its secret.
-        secret_command: prints its secret.
+        secret_file: holds its secret; without it, give secret_command.
+        secret_command: prints its secret, instead of secret_file.
     """
 
     prefix = "secret"
@@ -95,8 +95,8 @@ class RefreshTokenSource(_FederatedSource, frozen=True, tag_field="type", tag="o
 
     Attributes:
         client_id: id of the client that the refresh token was made for.
-        refresh_token_file: holds the refresh token.
-        refresh_token_command: prints the refresh token.
+        refresh_token_file: holds the refresh token; without it, give refresh_token_command.
+        refresh_token_command: prints the refresh token, instead of refresh_token_file.
     """
 
     prefix = "refresh_token"
@@ -112,8 +112,8 @@ class ClientCredentialsSource(
 
     Attributes:
         client_id: id of the client.
-        client_secret_file: holds its secret.
-        client_secret_command: prints its secret.
+        client_secret_file: holds its secret; without it, give client_secret_command.
+        client_secret_command: prints its secret, instead of client_secret_file.
     """
 
     prefix = "client_secret"

@@ -28,10 +28,10 @@ class Webhook(Table, frozen=True):
 
     Attributes:
         name: unique; logs and dead letters show it instead of the address.
-        url: http or https; for OPUS its BASE_URL, or the full address.
-        url_file: holds the address, if it is itself a secret.
-        events: transitions (`failed`), types, or topic patterns of routing keys (`alarm.#`); for OPUS
-            `job.waiting` at most.
+        url: http or https; for OPUS its BASE_URL, or the full address. Without it, give url_file.
+        url_file: holds the address, if it is itself a secret; instead of url.
+        events: at least one: transitions (`failed`), types, or topic patterns of routing keys (`alarm.#`);
+            for OPUS `job.waiting` at most.
         format: CloudEvents in structured mode, or OPUS's own format for its jobs.
         secret_file: secrets that sign the requests (Standard Webhooks), one per line.
         ca_file: the authority to trust instead of the public ones.
