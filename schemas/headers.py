@@ -12,6 +12,5 @@ CAUSE = "x-cause"  # the class of the error it failed with
 CAUSE_MESSAGE = "x-cause-message"
 DIED_AT = "x-died-at"  # RFC 3339
 WEBHOOK = "x-webhook"  # the webhook that did not accept this event; notifications only
-ASKED_BY = (
-    "x-asked-by"  # the broker user that published the request first; the power worker sets it
-)
+# The broker user that published the request first; the power worker sets it.
+ASKED_BY = "x-asked-by"

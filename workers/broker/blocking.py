@@ -45,9 +45,8 @@ def broker_errors() -> Iterator[None]:
 
 
 def _said(error: BaseException) -> str:
-    if isinstance(
-        error, ConnectionClosedByBroker
-    ):  # 541: a call inside it failed, or took too long
+    # 541: a call inside it failed, or took too long
+    if isinstance(error, ConnectionClosedByBroker):
         return f"the broker closed the connection ({error.reply_text}); its log says why"
     return str(error)
 
