@@ -168,9 +168,8 @@ def _is_slurms(node: ComparedNode) -> bool:
 def decide_drift(node: ComparedNode, past: DriftPast, settings: ResyncSettings) -> DriftAction:
     """The drift of a node, and what to do now."""
     found = find_drift(node)
-    if (
-        found == DriftAction(Drift.LEFT_DOWN, RepairStep.REPORT) and past.seconds < settings.grace
-    ):  # the slurm worker may be about to return it, or to receive the end of a resume-fail
+    # the slurm worker may be about to return it, or to receive the end of a resume-fail
+    if found == DriftAction(Drift.LEFT_DOWN, RepairStep.REPORT) and past.seconds < settings.grace:
         return DriftAction(Drift.LEFT_DOWN, RepairStep.WAIT)
     if found.drift is Drift.STUCK and past.seconds <= node.stop_timeout:
         return DriftAction(Drift.STUCK, RepairStep.WAIT)

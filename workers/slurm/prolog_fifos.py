@@ -120,9 +120,8 @@ class PrologFifos:
 
     def keep(self, fd: int, seconds: int) -> None:
         """Let a script wait for the next line, which comes within `seconds` (1 to 99)."""
-        with suppress(
-            OSError
-        ):  # it has ended, or does not read: `ended` shows it, or its limit ends it
+        # if it has ended, or does not read, `ended` shows it, or its limit ends it
+        with suppress(OSError):
             os.write(fd, b"%d\n" % seconds)
 
     def let_go(self, fd: int) -> None:
