@@ -353,6 +353,22 @@ def test_a_late_request_learns_the_actions_of_the_one_that_raised_the_state(stor
     assert worker.accept([older], [], NOW).actions == {newer.key: (ACTION,)}
 
 
+def test_a_late_answer_overwrites_nothing_of_the_worker_that_has_taken_the_node(
+    store: Store,
+) -> None:
+    """What it has called would be unknown to the next one, and its bounds would count anew."""
+    ours, other, request = store.worker(seconds=0.0), store.worker(), pending(RESUME)
+    accepted(ours, request)
+    until(lambda: store.read().lease_left < 0, 10.0, "the lease's end", interval=0.01)
+    accepted(other, request)
+    theirs = replace(ACTION, action="os-stop"), ACTION
+    other.commit(Batch(actions={request.key: theirs}, waited={request.key: 5.0}), NOW)
+    ours.commit(Batch(actions={request.key: (ACTION,)}, waited={request.key: 90.0}), NOW)
+    ours.renew(["node1"], {request.key: 90.0})
+    again = other.accept([request], [], NOW)
+    assert (again.actions, again.waited) == ({request.key: theirs}, {request.key: 5.0})
+
+
 # -- patience
 
 

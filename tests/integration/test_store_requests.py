@@ -115,8 +115,8 @@ def test_no_statement_of_a_turn_reads_the_rounds_of_other_requests_on_sqlite(run
     keys = [(requested.id, 1) for requested in COMMANDS[:20]]
     sa.event.listen(store, "before_cursor_execute", explain)
     with store.begin() as connection:
-        keep_waited(connection, "test", dict.fromkeys(keys, 1.0))
-        record_actions(connection, "test", dict.fromkeys(keys, ()))
+        keep_waited(connection, "test", "we", dict.fromkeys(keys, 1.0))
+        record_actions(connection, "test", "we", dict.fromkeys(keys, ()))
         progress(connection, "test", [request_id for request_id, _ in keys])
         fix_outcomes(connection, "test", completed)
         outcomes(connection, "test", keys)

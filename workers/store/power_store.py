@@ -194,7 +194,7 @@ class PowerStore:
         """
         with self._store.begin() as connection:
             self._nodes.renew(connection, names)
-            rounds.keep_waited(connection, self._cluster, waited)
+            rounds.keep_waited(connection, self._cluster, self.owner, waited)
 
     def commit(self, batch: Batch, now: int) -> Committed:
         """Write what a turn has brought; `now` in ns since the epoch.
@@ -213,8 +213,8 @@ class PowerStore:
                     stays[name] = end
                 else:
                     moved[name] = row
-            rounds.record_actions(connection, cluster, batch.actions)
-            rounds.keep_waited(connection, cluster, batch.waited)
+            rounds.record_actions(connection, cluster, self.owner, batch.actions)
+            rounds.keep_waited(connection, cluster, self.owner, batch.waited)
             ended = self._end(connection, stays, now) if stays else {}
             table.mark_booted(connection, batch.booted)
             table.mark_unsettled(connection, batch.unsettled & rows.keys())

@@ -16,7 +16,7 @@ from schemas.envelope import parse
 from schemas.events import CloudAction, RequestEvent, Transition, event_from
 from schemas.fields import to_data
 from workers.store.database import DIALECTS, among, insert, upsert
-from workers.store.tables import requests
+from workers.store.tables import nodes, requests
 
 # request ID and round
 RoundKey: TypeAlias = tuple[str, int]
@@ -33,7 +33,13 @@ _THIS = (
     requests.c.request_id == sa.bindparam("of_request"),
     requests.c.round == sa.bindparam("of_round"),
 )
-_UPDATE = sa.update(requests).where(*_THIS)
+# A worker that has lost the node knows less of the round than the one that has taken it.
+_HAS_NODE = sa.exists().where(
+    nodes.c.cluster == requests.c.cluster,
+    nodes.c.node == requests.c.node,
+    nodes.c.lease_owner == sa.bindparam("owner"),
+)
+_UPDATE = sa.update(requests).where(*_THIS, _HAS_NODE)
 _MANY = 50_000
 _THESE = {name: among(name, requests.c.request_id) for name in DIALECTS}
 
@@ -146,28 +152,37 @@ def progress(
 
 
 def record_actions(
-    connection: sa.Connection, cluster: str, actions: Mapping[RoundKey, Sequence[CloudAction]]
+    connection: sa.Connection,
+    cluster: str,
+    owner: str,
+    actions: Mapping[RoundKey, Sequence[CloudAction]],
 ) -> None:
-    """Keep the actions made for these rounds; their patience starts again."""
+    """Keep the actions made for those of these rounds whose nodes this owner leases; patience starts again."""
     rows = {
         key: {"actions": json.dumps(list(map(to_data, made))), "waited_ms": 0}
         for key, made in actions.items()
     }
-    _update(connection, cluster, rows)
+    _update(connection, cluster, owner, rows)
 
 
-def keep_waited(connection: sa.Connection, cluster: str, waited: Mapping[RoundKey, float]) -> None:
-    """Keep how many seconds these rounds have waited."""
+def keep_waited(
+    connection: sa.Connection, cluster: str, owner: str, waited: Mapping[RoundKey, float]
+) -> None:
+    """Keep how many seconds those of these rounds have waited whose nodes this owner leases."""
     rows = {key: {"waited_ms": int(seconds * 1000)} for key, seconds in waited.items()}
-    _update(connection, cluster, rows)
+    _update(connection, cluster, owner, rows)
 
 
 def _update(
-    connection: sa.Connection, cluster: str, rows: Mapping[RoundKey, Mapping[str, object]]
+    connection: sa.Connection,
+    cluster: str,
+    owner: str,
+    rows: Mapping[RoundKey, Mapping[str, object]],
 ) -> None:
     if rows:
+        whose = {"of_cluster": cluster, "owner": owner}
         parameters = [
-            {"of_cluster": cluster, "of_request": key[0], "of_round": key[1], **values}
+            {**whose, "of_request": key[0], "of_round": key[1], **values}
             for key, values in sorted(rows.items(), key=itemgetter(0))
         ]
         connection.execute(_UPDATE, parameters)  # sets the columns that are in the rows
