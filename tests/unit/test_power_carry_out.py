@@ -242,12 +242,6 @@ def test_a_late_request_alone_has_its_own_attempts(bench: Bench) -> None:
     assert "node1" in bench.state.finished
 
 
-def test_without_a_request_a_failed_attempt_only_releases_the_node(bench: Bench) -> None:
-    bench.steps.take(bench.put(node(UP)), Retry(CAUSE))
-    assert (bench.state.finished, bench.state.nodes) == ({}, {})
-    assert bench.state.batch.released == {"node1"}
-
-
 def test_the_patience_of_a_round_goes_on_while_its_request_rests(bench: Bench) -> None:
     waiting = replace(bench.put(node(UP, pending(UP))), patient_since=time.monotonic() - 40.0)
     bench.steps.take(waiting, Retry(CAUSE))
@@ -266,6 +260,18 @@ def test_parking_keeps_attempts_and_ends_nothing(bench: Bench) -> None:
     assert bench.told() == [Transition.PARKED]
     assert (bench.state.nodes, bench.state.finished) == ({}, {})
     assert bench.state.batch.waited[UP.id, 1] == pytest.approx(30.0, abs=1.0)
+
+
+def test_a_node_whose_requests_have_gone_is_given_up_and_does_not_rest(bench: Bench) -> None:
+    """Its patience goes on with whoever gets its requests next, which may be at once."""
+    left = bench.put(node(UP))
+    bench.state.put(replace(left, patient_since=time.monotonic() - 40.0), touch=True)
+    bench.lists(OFF)
+    bench.steps.turn()
+    bench.steps.act()
+    assert (bench.state.nodes, bench.driver.waiting, bench.link.published) == ({}, 0, [])
+    assert bench.state.batch.released == {"node1"}
+    assert bench.state.batch.waited[UP.id, 1] == pytest.approx(40.0, abs=1.0)
 
 
 def test_a_request_that_waits_for_its_cloud_is_told_of_though_it_waited_for_something_else_before(

@@ -96,6 +96,19 @@ def test_during_a_call_only_its_answer_counts(server: Server) -> None:
     )
 
 
+@pytest.mark.parametrize("away", [False, True])
+@pytest.mark.parametrize("server", [SERVER, OFF])
+def test_nothing_is_called_for_a_node_whose_requests_have_gone(
+    server: Server,
+    away: bool,  # noqa: FBT001
+) -> None:
+    """Its connection was lost during a call. The request may end when it comes again: Slurm gave it up."""
+    seen = replace(cloud(listed(server, at=105.0)), tokens_away=away)
+    for phase in (LOOKING, QUEUED, JUDGING, Decided(ParkNode(FAULT, FIRST_TIER))):
+        assert isinstance(step(node(UP, phase=phase), seen), ParkNode)
+    assert step(node(UP, phase=CALLING), seen) == FOR_ANYTHING
+
+
 def test_without_the_token_service_nothing_is_decided() -> None:
     seen = replace(cloud(listed(SERVER, at=105.0)), tokens_away=True)
     for phase in (LOOKING, QUEUED, JUDGING, Decided(ParkNode(FAULT, FIRST_TIER))):

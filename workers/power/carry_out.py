@@ -107,7 +107,7 @@ class StepTaker:
             return  # its answer comes first, and leads here again
         for request in node.requests:
             self.publisher.parked(request, cause, tier)
-        self._leave(node, RETRY_TIERS[tier], afresh=afresh)
+        self._leave(node, RETRY_TIERS[tier] if node.requests else 0.0, afresh=afresh)
 
     def _finish(self, node: PendingNode, cloud: CloudDriver, finish: Finish) -> None:
         now = time.monotonic()
@@ -151,11 +151,11 @@ class StepTaker:
         not take a new one with it.
         """
         tried = [r for r in node.requests if r.command.desired is node.row.desired] or node.requests
-        if tried and all(r.history.attempt + 1 >= self.settings.attempts for r in tried):
+        if all(r.history.attempt + 1 >= self.settings.attempts for r in tried):
             self._finish(node, cloud, Finish(Transition.FAILED, cause, None))
             return
         tiers = [self.publisher.retried(request, cause) for request in node.requests]
-        self._leave(node, max((RETRY_TIERS[tier] for tier in tiers), default=0))
+        self._leave(node, max(RETRY_TIERS[tier] for tier in tiers))
 
     def _leave(self, node: PendingNode, rest: float, *, afresh: bool = False) -> None:
         """Release a node whose requests rest for some seconds; their patience goes on meanwhile."""

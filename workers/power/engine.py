@@ -193,10 +193,7 @@ class Engine:
         self._reception.forget_before(connection)
         for node in list(self._state.nodes.values()):
             kept = tuple(r for r in node.requests if r.delivery.connection >= connection)
-            if kept or node.is_calling:
-                self._state.put(replace(node, requests=kept))
-            else:
-                self._state.release(node.name)
+            self._state.put(replace(node, requests=kept), touch=True)
 
     def _commit(self, now: float) -> float:
         """Write what was done and decided; when the next commit is due, infinity if none is."""

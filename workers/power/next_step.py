@@ -36,6 +36,7 @@ _STUCK_TOO = 2
 # How often in a row the cloud may say that the server is not as expected.
 _CONFLICTS = 5
 BOOTS_STUCK = "boots_stuck"
+_NOBODY_WAITS = Cause("no_request", "its requests come again, to whoever goes on with it")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +97,10 @@ def next_step(
 
 def _without_deciding(node: PendingNode, cloud: CloudSituation, now: float) -> Step | None:
     """The step where the table has no say."""
-    if isinstance(node.phase, Calling) or cloud.tokens_away:
+    if isinstance(node.phase, Calling) or (node.requests and cloud.tokens_away):
         return _FOR_ANYTHING
+    if not node.requests:
+        return ParkNode(_NOBODY_WAITS, FIRST_TIER)
     if cloud.health.away is not None:
         return ParkNode(cloud.health.away, cloud.health.rest(now))
     if isinstance(node.phase, Decided):
