@@ -216,6 +216,26 @@ def test_a_forgotten_failure_counts_even_if_its_event_comes_after_the_return(
     assert again.failures == earlier + 2
 
 
+@pytest.mark.parametrize("transition", [Transition.PARKED, Transition.COMPLETED])
+def test_what_came_before_a_forgotten_failure_neither_delays_the_return_nor_counts_it_again(
+    transition: Transition,
+) -> None:
+    """The broker delivers what a killed worker had not acknowledged in its order: the failure comes last."""
+    down = NodeState("node1", "DOWN", frozenset({"POWERED_DOWN"}), TAKE_OUT.reason)
+    (found,) = not_returned({"node1": down}, {}, {"node1"}, SETTINGS, NOW)
+    cause = Cause("network", "away") if transition is Transition.PARKED else None
+    earlier = event(transition, command(generation=MOMENT), cause=cause)
+    nothing = SlurmUpdate(UpdateKind.NOTHING, "node1", "the node has a newer request")
+    assert after_event(earlier, nothing, found, SETTINGS, NOW) is None
+    lost = event(Transition.FAILED, command(generation=MOMENT + 1), cause=FAILED.cause)
+    done = replace(TAKE_OUT, kind=UpdateKind.DONE)
+    after = after_event(lost, done, found, SETTINGS, NOW)
+    assert after is not None
+    assert (after.failures, after.due, after.due_at) == (1, Due.RETURN, found.due_at)
+    later = event(transition, command(generation=NOW + 1), cause=cause, time=NOW + 2)
+    assert after_event(later, nothing, found, SETTINGS, NOW + 2) is not None
+
+
 def test_only_nodes_with_our_reason_that_nothing_returns_are_taken_up() -> None:
     down = NodeState("node1", "DOWN", frozenset({"POWERED_DOWN"}), TAKE_OUT.reason)
     for state in (

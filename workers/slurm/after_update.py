@@ -23,11 +23,14 @@ def failures_before(event: RequestEvent, known: NodeMemory | None) -> int:
     """How many boots of the node failed in a row before the boot that an event is about."""
     if known is None:
         return 0
-    same = known.generation == event.generation or (
-        known.generation == UNKNOWN and event.generation <= known.failed_at
-    )
+    same = known.generation == event.generation or _came_before(event, known)
     counted = same and known.failed_at > 0
     return known.failures - 1 if counted else known.failures
+
+
+def _came_before(event: RequestEvent, known: NodeMemory) -> bool:
+    """Whether an event is about the boot that failed, of which nobody knows which it was, or an earlier one."""
+    return known.generation == UNKNOWN and event.generation <= known.failed_at
 
 
 def returns_at(failed_at: int, failures: int, settings: SlurmSettings) -> int:
@@ -52,6 +55,8 @@ def after_event(
         return None
     if update.kind.fails_boot:
         return _failed(event, update, known, settings, now)
+    if known is not None and _came_before(event, known):
+        return None
     if waits_for_cloud(event):
         return _waiting(event, known, settings, now)
     completed = event.kind is Kind.RESUME and event.transition is Transition.COMPLETED
