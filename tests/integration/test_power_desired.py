@@ -282,6 +282,21 @@ def test_calls_of_a_killed_worker_may_take_effect_whoever_holds_the_node_by_then
     assert all(SETTLING - 5 < row.unsettled_left <= SETTLING for row in rows.values())
 
 
+def test_a_call_may_be_under_way_if_the_stores_clock_was_set_forward_by_a_lease(
+    store: Store,
+) -> None:
+    """Whoever takes the node over ends nothing on a listing from before that call took effect."""
+    first, second = store.owner(), store.owner()
+    store.accept(first, RESUME, command("node2"))
+    with store.engine.begin() as connection:
+        later = nodes.c.lease_until - int(2 * LEASE * 1000)
+        connection.execute(sa.update(nodes).values(lease_until=later))
+    assert store.accept(first, command("node2"))["node2"].unsettled_left == 0
+    row = store.accept(second, RESUME)["node1"]
+    assert row.lease_owner == second.name
+    assert SETTLING - 5 < row.unsettled_left <= SETTLING
+
+
 def test_no_call_outlasts_the_lease_that_it_was_made_under(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -72,13 +72,14 @@ class NodeTable:
         self._mine = nodes.c.lease_owner == lease.owner.name
         self._lasts_until = clock + int(lease.seconds * 1000)
         self._settled = clock + int(lease.settling * 1000)
-        # a longer time was written before the store's clock was set back
+        theirs = sa.and_(nodes.c.lease_owner.is_not(None), sa.not_(self._mine))
+        # Whoever did not give its lease up may be calling, if the store's clock was set forward. A
+        # longer time was written before that clock was set back.
         self._unsettled = sa.case(
-            (nodes.c.unsettled_until > self._settled, self._settled),
+            (sa.or_(theirs, nodes.c.unsettled_until > self._settled), self._settled),
             else_=nodes.c.unsettled_until,
         )
-        # whoever did not give its lease up may have booted the node, and not have said so
-        theirs = sa.and_(nodes.c.lease_owner.is_not(None), sa.not_(self._mine))
+        # it may have booted the node, and not have said so
         self._maybe_booted = sa.case((theirs, clock), else_=nodes.c.booted_at)
         self._higher = {
             "booted": desired_state.booted(dialect, cluster),

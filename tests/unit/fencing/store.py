@@ -93,8 +93,10 @@ def accept(
     store = _raise(store, asks, asks[number])
     if death_shows and store.owner == DEAD:
         store = store._replace(owner=None, live=False, unsettled=store.unsettled or store.live)
-    if store.owner in {None, worker} or not store.live:
+    if store.owner in {None, worker}:
         store = store._replace(owner=worker, live=True)
+    elif not store.live:  # its clock may have been set forward: calls may be under way
+        store = store._replace(owner=worker, live=True, unsettled=True)
     return store
 
 
