@@ -15,7 +15,7 @@ from schemas.server import Server
 from tests.testbed.pending_nodes import UP, node, row
 from workers.clouds.client import Cloud, Listing
 from workers.clouds.driver import Answered, CloudDriver, CloudEvent, Listed
-from workers.clouds.errors import CloudError, classify
+from workers.clouds.errors import CloudError, NotWantedError, classify
 from workers.clouds.health import Health
 from workers.clouds.nova_requests import Call
 from workers.config.groups import CloudSettings
@@ -44,6 +44,7 @@ class SlowLister:
         self.error: Exception | None = None
         self.server = Server("id-1", "node1", "ACTIVE", cluster="cluster", node="node1")
         self.hidden = False
+        self.tries = 1
 
     def show_server(self, server_id: str) -> Server | None:
         return self.server if server_id == self.server.id else None
@@ -56,7 +57,8 @@ class SlowLister:
         return Listing([] if self.hidden else [self.server], f"answer {len(self.asked)}")
 
     def act(self, call: Call, guard: Callable[[], None]) -> str:
-        guard()
+        for _ in range(self.tries):
+            guard()
         return call.server_id
 
     def close(self) -> None:
@@ -229,6 +231,28 @@ def test_resumes_are_called_before_everything_else(driver: CloudDriver) -> None:
         driver.queue(name, first=first)
     turns = [driver.next_turn(time.monotonic()) for _ in range(5)]
     assert turns == ["up1", "up2", "off1", "off2", None]
+
+
+def test_an_answer_says_whether_an_earlier_try_may_still_take_effect(
+    driver: CloudDriver, lister: SlowLister, posted: queue.Queue[CloudEvent]
+) -> None:
+    """Each try is preceded by the guard; one that the guard refuses is not sent."""
+    call = Call("os-start", "id-1", "node1", "all")
+    refusals = iter([None, NotWantedError("generation 8 has come")])
+
+    def refuse_the_second() -> None:
+        if (error := next(refusals)) is not None:
+            raise error
+
+    late = []
+    for tries, guard in ((1, lambda: None), (2, lambda: None), (2, refuse_the_second)):
+        lister.tries = tries
+        driver.call(call, guard)
+        answered = posted.get(timeout=10)
+        assert isinstance(answered, Answered)
+        late.append(answered.late)
+        driver.answered(time.monotonic())
+    assert late == [False, True, True]
 
 
 def test_an_answer_reaches_the_engine_as_an_event(

@@ -45,13 +45,14 @@ def calling(
     return replace(waiting, phase=call)
 
 
-def learned(before: PendingNode, answer: str | Exception) -> PendingNode:
-    """The node after the answer to its call."""
+def learned(before: PendingNode, answer: str | Exception, tries: int = 1) -> PendingNode:
+    """The node after the answer to its call, of which this many tries were sent."""
     call = before.phase
     assert isinstance(call, Calling)
     refused = isinstance(answer, str | NotWantedError)
     verdict = None if refused or isinstance(answer, str) else classify(answer)
-    return learn_answer(before, call, answer, verdict, now=NOW, time_ns=MOMENT, api_timeout=TIMEOUT)
+    settles = TIMEOUT if may_take_effect(answer, tries) else 0.0
+    return learn_answer(before, call, answer, verdict, now=NOW, time_ns=MOMENT, settles=settles)
 
 
 # -- a good answer
@@ -121,19 +122,33 @@ def test_the_id_of_a_baked_server_is_not_taken_for_an_image() -> None:
 
 
 def test_a_call_that_the_guard_refused_leaves_no_trace_but_older_listings_no_longer_count() -> None:
-    after = learned(calling(), NotWantedError("generation 8 has come", 0))
+    after = learned(calling(), NotWantedError("generation 8 has come"), tries=0)
     assert (after.phase, after.called, after.fresh_after) == (LOOKING, True, NOW)
     assert (after.actions, after.conflicts, after.patient_since) == ({}, 0, ACCEPTED)
 
 
-def test_an_earlier_try_of_a_refused_call_may_still_take_effect() -> None:
-    after = learned(calling(), NotWantedError("generation 8 has come", 1))
-    assert after.fresh_after == NOW + TIMEOUT
+@pytest.mark.parametrize(
+    ("answer", "tries"),
+    [
+        (NotWantedError("generation 8 has come"), 1),
+        (TokenServiceAwayError("nobody answered"), 1),
+        ("id-1", 2),
+        (CONFLICT, 2),
+        (CloudError(403, "no"), 2),
+        (CloudError(429, "slow"), 2),
+    ],
+)
+def test_an_earlier_try_of_a_call_may_still_take_effect_whatever_the_last_one_was_answered(
+    answer: str | Exception, tries: int
+) -> None:
+    """A suspend's, sent again after a broken connection, could stop a node whose resume has ended since."""
+    assert learned(calling(), answer, tries=tries - 1).fresh_after <= NOW
+    assert learned(calling(), answer, tries=tries).fresh_after == NOW + TIMEOUT
 
 
 def test_a_power_off_that_slurm_has_not_confirmed_is_parked() -> None:
     waits = Cause(UNCONFIRMED, "no newer snapshot of Slurm has come")
-    after = learned(calling(STOP), NotWantedError("late", 0, waits))
+    after = learned(calling(STOP), NotWantedError("late", waits))
     assert after.phase == Decided(ParkNode(waits, FIRST_TIER))
 
 
@@ -260,7 +275,7 @@ def test_after_any_answer_no_listing_from_before_it_ends_a_round(
     after = learned(before, answer)
     assert not after.is_calling
     assert after.fresh_after >= before.fresh_after
-    if isinstance(answer, Exception) and may_take_effect(answer):
+    if may_take_effect(answer, 1):
         assert after.fresh_after >= NOW + TIMEOUT
     slow = isinstance(answer, CloudError) and classify(answer).then is Then.SLOW_DOWN
     assert after.called is not slow

@@ -41,7 +41,7 @@ from workers.clouds.actions import (
     Strategy,
 )
 from workers.clouds.decide import SERVER_UNSEEN, Act
-from workers.clouds.errors import CloudError, Then, classify
+from workers.clouds.errors import CloudError, Then, classify, may_take_effect
 from workers.clouds.health import Health
 from workers.power.admit import FIRST_TIER
 from workers.power.next_step import BOOTS_STUCK, CloudSituation, learn_answer, next_step
@@ -709,8 +709,9 @@ class Rounds:
         call = Calling(act, self.waiting.row, self.waiting.key, self.now)
         answer = self.answer if self.answer is not None else (act.server_id or "id-new")
         verdict = classify(answer) if isinstance(answer, Exception) else None
+        settles = 20.0 if may_take_effect(answer, 1) else 0.0
         self.waiting = learn_answer(
-            self.waiting, call, answer, verdict, now=self.now, time_ns=MOMENT, api_timeout=20.0
+            self.waiting, call, answer, verdict, now=self.now, time_ns=MOMENT, settles=settles
         )
         if self.answer is None and act.action in self.effects:
             self.servers = (self.effects[act.action],)

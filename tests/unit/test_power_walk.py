@@ -31,7 +31,7 @@ from tests.testbed.deliveries import pending
 from tests.testbed.messages import MOMENT, command
 from tests.testbed.pending_nodes import ACCEPTED, CLUSTER, GROUP, TEMPLATE, node, row
 from workers.clouds.actions import CREATE, DELETE, REBOOT, SHELVE, START, STOP, UNSHELVE
-from workers.clouds.errors import CloudError, classify
+from workers.clouds.errors import CloudError, classify, may_take_effect
 from workers.clouds.health import Health
 from workers.clouds.servers import ServerView
 from workers.power.next_step import CloudSituation, learn_answer, next_step
@@ -298,7 +298,7 @@ class Walk(RuleBasedStateMachine):
             verdict,
             now=self.now,
             time_ns=self.generation,
-            api_timeout=API_TIMEOUT,
+            settles=API_TIMEOUT if may_take_effect(answer, 1) else 0.0,
         )
         self.booted = max(self.booted, self.node.row.booted)
 

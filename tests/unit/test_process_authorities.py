@@ -111,7 +111,7 @@ def test_a_file_that_cannot_be_used_is_named_where_it_is_needed_and_used_again_o
         assert (login.value.error, bool(login.value.remedy)) == ("misconfigured", True)
         verdict = classify(refused.value)
         assert (verdict.cause.error, verdict.then) == ("misconfigured", Then.PARK)
-        assert not may_take_effect(refused.value)
+        assert not may_take_effect(refused.value, 1)
         assert server.got == []
         replaced(path, own)
         assert cloud.request("GET", "/servers").status_code == 200

@@ -113,7 +113,7 @@ class Cloud:
             if call.action == actions.CREATE:
                 return created_id(self._create(call, guard))
             if call.action in {actions.BAKE, actions.FIND_IMAGE}:
-                found = self._find_image(call, guard)
+                found = self._find_image(call)
                 if call.action == actions.FIND_IMAGE:
                     return ready_id(found)
                 if found is not None:  # an earlier try's, whose answer nobody heard
@@ -148,9 +148,9 @@ class Cloud:
                 raise
         return create(parts)
 
-    def _find_image(self, call: Call, guard: Callable[[], None]) -> images.Image | None:
+    def _find_image(self, call: Call) -> images.Image | None:
         asked = images.query(call.request_id, self._session.project_id())
-        response = self._session.request("GET", "/images", guard, service="image", params=asked)
+        response = self._session.request("GET", "/images", service="image", params=asked)
         listed = read_json(response.content, _ImageStates).images
         return images.pick(images.Image(one.id, one.status) for one in listed)
 

@@ -16,7 +16,7 @@ from typing import TypeAlias
 from schemas.server import Server
 from workers.clouds.actions import CREATE, DELETE, UNSEEN
 from workers.clouds.client import Cloud, Listing
-from workers.clouds.errors import MISCONFIGURED, Then, Verdict
+from workers.clouds.errors import MISCONFIGURED, Then, Verdict, may_take_effect
 from workers.clouds.health import BootPace, Health, RateLimiter
 from workers.clouds.missing import HasServers, created, with_listed, with_missing
 from workers.clouds.nova_requests import Call
@@ -31,11 +31,15 @@ _PROBE_TOKENS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A call has ended: `answer` is the server's (or image's) id, or the error."""
+    """A call has ended: `answer` is the server's (or image's) id, or the error.
+
+    `late` is whether a try of it may still take effect.
+    """
 
     cloud: str
     call: Call
     answer: str | BaseException
+    late: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,15 +158,21 @@ class CloudDriver:
         self._callers.submit(self._call, call, guard)
 
     def _call(self, call: Call, guard: Callable[[], None]) -> None:
-        answer: str | BaseException
+        tries = 0
+
+        def asked() -> None:
+            nonlocal tries
+            guard()
+            tries += 1
+
         try:
-            answer = self._cloud.act(call, guard)
+            answer: str | BaseException = self._cloud.act(call, asked)
         except Exception as caught:  # noqa: BLE001 - the engine classifies it
             answer = caught
-        self._post(Answered(self.name, call, answer))
+        self._post(Answered(self.name, call, answer, may_take_effect(answer, tries)))
 
     def answered(self, now: float, *, well: bool = False, acted_for: str | None = None) -> None:
-        """Note that a call of `call` has ended, perhaps `well`: without an error.
+        """Note that a call of `call` has ended at `now` (monotonic seconds), `well` or with an error.
 
         `acted_for` is the node, if the cloud itself has answered, whatever the answer was.
         """
@@ -173,9 +183,9 @@ class CloudDriver:
             self.health = self.health.call_answered(acted_for, now)
 
     def failed(self, verdict: Verdict, rest: float, node: str | None, now: float) -> None:
-        """Learn from an error: of a call for a node, or (without a node) of a listing.
+        """Learn from an error of a call for a node, or (without a node) of a listing.
 
-        `rest` is how many seconds the cloud asks us to wait.
+        `rest` is how many seconds the cloud asks us to wait; `now` in monotonic seconds.
         """
         match verdict.then:
             case Then.HOLD:
@@ -207,12 +217,9 @@ class CloudDriver:
     def list(self, interval: float, next_in: float, nodes: Iterable[HasServers] = ()) -> None:
         """List what changed; or everything, after `list_whole_next` and each ten minutes.
 
-        A listing of changes may miss one; only a listing of everything corrects that.
-
-        Args:
-            interval: seconds between two listings, usually.
-            next_in: seconds until the next one; ignored where the cloud wants fewer listings.
-            nodes: those that are pending.
+        A listing of changes may miss one; only a listing of everything corrects that. `interval` is
+        usually between two, in seconds; the next one comes in `next_in`, or later where the cloud wants
+        fewer. `nodes` are those that are pending.
         """
         now = time.monotonic()
         whole = self._whole_next or now - self.view.whole_as_of > _WHOLE_AFTER

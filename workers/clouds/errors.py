@@ -71,14 +71,11 @@ class CloudError(LamplighterError):
 class NotWantedError(LamplighterError):
     """The guard of a call refused it: the desired state moved on, or the lease is not ours.
 
-    Attributes:
-        earlier: tries of this call that were made before.
-        waits: why its requests must wait for a newer snapshot of Slurm, or None.
+    `waits` is why its requests must wait for a newer snapshot of Slurm, or None.
     """
 
-    def __init__(self, why: str, earlier: int, waits: Cause | None = None) -> None:
+    def __init__(self, why: str, waits: Cause | None = None) -> None:
         super().__init__(why)
-        self.earlier = earlier
         self.waits = waits
 
 
@@ -229,10 +226,12 @@ def rest_asked(error: BaseException) -> float:
     return min(asked or _REST, _LONGEST_REST)
 
 
-def may_take_effect(error: BaseException) -> bool:
-    """Whether a failed call, or an earlier try of it, may still take effect."""
-    if isinstance(error, NotWantedError):
-        return error.earlier > 0
-    if isinstance(error, CloudError):
-        return not error.answered
-    return not isinstance(error, LamplighterError)
+def may_take_effect(answer: str | BaseException, tries: int) -> bool:
+    """Whether a try of a call may still take effect; this many were sent, and `answer` came last."""
+    if isinstance(answer, NotWantedError | TokenError):
+        return tries > 0  # it came before another one was sent
+    if tries > 1:
+        return True
+    if isinstance(answer, CloudError):
+        return not answer.answered
+    return not isinstance(answer, str | LamplighterError)

@@ -103,6 +103,6 @@ class SnapshotListings:
         """Runs on the caller's thread: a worker may have begun to use the node, or a job to run on it."""
         node, is_nobodys = server.node or "", self._is_stray(cloud, server)
         if not is_nobodys and self.snapshots.own_server(node) in {None, server.id}:
-            raise NotWantedError("the node is acted on now", 0)
+            raise NotWantedError("the node is acted on now")
         if (is_nobodys or may_have_job(server)) and not self._is_unused(node):
-            raise NotWantedError("a job may be on the node, or it is acted on or held", 0)
+            raise NotWantedError("a job may be on the node, or it is acted on or held")

@@ -1,8 +1,7 @@
 """The guard of a call to a cloud: what is asked immediately before each try."""
 
 import time
-from dataclasses import dataclass, field
-from itertools import count
+from dataclasses import dataclass
 from math import inf
 
 from schemas.commands import Desired
@@ -53,7 +52,6 @@ class Guard:
     is_reboot: bool = False
     rebooted: int | None = None
     seen_on: float = -inf
-    _tries: "count[int]" = field(default_factory=count)
 
     def __call__(self) -> None:
         """Refuse the call unless it is still wanted.
@@ -61,22 +59,21 @@ class Guard:
         Raises:
             NotWantedError: it must not be made.
         """
-        earlier = next(self._tries)
         row = self.store.read_one(self.wanted.node)
         if row.lease_owner != self.store.owner:
-            raise NotWantedError("the lease is no longer ours", earlier)
+            raise NotWantedError("the lease is no longer ours")
         if row.generation != self.wanted.generation:
-            raise NotWantedError(f"generation {row.generation} has come", earlier)
+            raise NotWantedError(f"generation {row.generation} has come")
         if row.held is not None:
-            raise NotWantedError(f"the node is on hold: {row.held}", earlier)
+            raise NotWantedError(f"the node is on hold: {row.held}")
         if row.lease_left <= self.api_timeout:
-            raise NotWantedError(f"the lease ends in {row.lease_left:.1f} s", earlier)
+            raise NotWantedError(f"the lease ends in {row.lease_left:.1f} s")
         if row.desired is Desired.UP:
-            self._may_boot(row, earlier)
+            self._may_boot(row)
         elif row.desired is Desired.DOWN:
-            self._may_power_off(row, earlier)
+            self._may_power_off(row)
 
-    def _may_boot(self, row: DesiredRow, earlier: int) -> None:
+    def _may_boot(self, row: DesiredRow) -> None:
         """Refuse a boot that Slurm has given up, and a reboot that may meet a job."""
         off_asked, request = row.off_asked > row.generation, self.request
         again = request if request is not None and request.rested else None
@@ -87,33 +84,33 @@ class Guard:
         if slurm is None:
             return
         if expired and request is not None:
-            self._require(judge_expired_boot(request.command, slurm, now), earlier)
+            self._require(judge_expired_boot(request.command, slurm, now))
         if off_asked and not slurm.wants(row.node, row.off_asked):
-            raise _unconfirmed("Slurm has asked later to power the node off", earlier)
+            raise _unconfirmed("Slurm has asked later to power the node off")
         if again is not None and is_given_up(again, slurm):
-            raise _unconfirmed("Slurm has powered the node off since its call", earlier)
+            raise _unconfirmed("Slurm has powered the node off since its call")
         if self.is_reboot:
-            self._may_reboot(row, slurm, earlier)
+            self._may_reboot(row, slurm)
 
-    def _may_reboot(self, row: DesiredRow, slurm: SlurmView, earlier: int) -> None:
+    def _may_reboot(self, row: DesiredRow, slurm: SlurmView) -> None:
         """Refuse to reboot a server on which a job may run.
 
         It may have booted since slurmctld's call where the call came late, or waits here for long: an
         earlier request may have booted it. So may it if it was booted hardly before the call.
         """
         if slurm.has_registered(row.node, row.generation):
-            raise NotWantedError("Slurm counts the node as running", earlier)
+            raise NotWantedError("Slurm counts the node as running")
         if slurm.generation > row.generation and not slurm.is_booting(row.node):
-            raise _unconfirmed("Slurm waits for no boot of the node", earlier)
+            raise _unconfirmed("Slurm waits for no boot of the node")
         request = self.request
         if request is not None and not (self.rebooted or _may_have_booted(row, request)):
             return
         is_newer = slurm.generation > max(row.generation, self.rebooted or 0)
         had_time = slurm.age <= time.monotonic() - self.seen_on - PROMPT
         if not (is_newer and had_time and _has_seen_boot(row, slurm)):
-            raise _unconfirmed("no recent snapshot of Slurm since the last boot has come", earlier)
+            raise _unconfirmed("no recent snapshot of Slurm since the last boot has come")
 
-    def _may_power_off(self, row: DesiredRow, earlier: int) -> None:
+    def _may_power_off(self, row: DesiredRow) -> None:
         """Refuse what Slurm may have taken back; a node that registers is back without any call."""
         request = self.request
         if request is not None:
@@ -124,15 +121,15 @@ class Guard:
                 return
         slurm = self.snapshots.view()
         asked = self.wanted if request is None else request.command
-        self._require(TAKE if slurm is None else judge_late(asked, slurm), earlier)
+        self._require(TAKE if slurm is None else judge_late(asked, slurm))
         may_register = row.boot_age is not None and row.boot_age < self.registers_within
         if slurm is not None and may_register and not _has_seen_boot(row, slurm):
-            raise _unconfirmed("the node may register: no recent snapshot since its boot", earlier)
+            raise _unconfirmed("the node may register: no recent snapshot since its boot")
 
     @staticmethod
-    def _require(verdict: Judgement, earlier: int) -> None:
+    def _require(verdict: Judgement) -> None:
         if not isinstance(verdict, Take):
-            raise NotWantedError(verdict.cause.message, earlier, verdict.cause)
+            raise NotWantedError(verdict.cause.message, verdict.cause)
 
 
 def _may_have_booted(row: DesiredRow, request: Pending) -> bool:
@@ -151,5 +148,5 @@ def _has_seen_boot(row: DesiredRow, slurm: SlurmView) -> bool:
     return slurm.recent and (row.boot_age is None or slurm.age <= row.boot_age - PROMPT)
 
 
-def _unconfirmed(why: str, earlier: int) -> NotWantedError:
-    return NotWantedError(why, earlier, Cause(UNCONFIRMED, why))
+def _unconfirmed(why: str) -> NotWantedError:
+    return NotWantedError(why, Cause(UNCONFIRMED, why))

@@ -13,7 +13,6 @@ from workers.clouds.errors import (
     Then,
     Verdict,
     classify,
-    may_take_effect,
     rest_asked,
 )
 from workers.power.metrics import PowerMetrics
@@ -48,13 +47,14 @@ class CloudEvents:
             raise TypeError(f"{node.name} has no call under way")
         answer, verdict = event.answer, None
         refused = isinstance(answer, NotWantedError)
-        if isinstance(answer, BaseException):
-            verdict = None if refused else classify(answer)
-            if may_take_effect(answer):
-                self.state.batch.unsettled.add(node.name)
+        if isinstance(answer, BaseException) and not refused:
+            verdict = classify(answer)
+        if event.late:
+            self.state.batch.unsettled.add(node.name)
         made = action_of(call, answer, verdict, time_ns)
+        settles = self.api_timeout if event.late else 0.0
         learned = learn_answer(
-            node, call, answer, verdict, now=now, time_ns=time_ns, api_timeout=self.api_timeout
+            node, call, answer, verdict, now=now, time_ns=time_ns, settles=settles
         )
         correlation_id = node.correlation_id(call.key)
         self.state.put(learned, touch=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from schemas.events import Cause, CloudAction, Transition
 from workers.clouds.actions import CREATE, FIND_IMAGE, NEEDS_ROOM
 from workers.clouds.decide import SERVER_UNSEEN, Act, Decision, Fail, Settled, Wait, decide
-from workers.clouds.errors import UNKNOWN, NotWantedError, Then, Verdict, may_take_effect
+from workers.clouds.errors import UNKNOWN, NotWantedError, Then, Verdict
 from workers.clouds.health import Health
 from workers.clouds.servers import ServerView
 from workers.power.admit import FIRST_TIER
@@ -202,16 +202,17 @@ def learn_answer(  # noqa: PLR0913 - the answer, what it means, and when it came
     *,
     now: float,
     time_ns: int,
-    api_timeout: float,
+    settles: float = 0.0,
 ) -> PendingNode:
     """The node, whose row may have moved on since the call was made, after the call was answered.
 
     The `answer` is the server's or image's id, or the error of the `verdict`; it came at `now`
-    (monotonic) and `time_ns`. A call that was not answered takes effect within `api_timeout`, if ever.
+    (monotonic) and `time_ns`. A try that was not answered takes effect within `settles` seconds, if
+    ever; 0 without one.
     """
     node = replace(node, phase=LOOKING)
-    if isinstance(answer, BaseException) and may_take_effect(answer):
-        node = looks_later(node, now + api_timeout)
+    if settles:
+        node = looks_later(node, now + settles)
     if isinstance(answer, NotWantedError):
         node = answered(node, now)
         if answer.waits is None or node.row.generation != call.row.generation:

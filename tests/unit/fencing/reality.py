@@ -222,8 +222,8 @@ def learn(asks: tuple[Ask, ...], worker: Worker, held: tuple[int, ...], answer: 
         "done": "id-1",
         "conflict": _CONFLICT,
         "lost": _LOST,
-        "refused": NotWantedError("moved on", 0),
-        "waits": NotWantedError("late", 0, _UNCONFIRMED),
+        "refused": NotWantedError("moved on"),
+        "waits": NotWantedError("late", _UNCONFIRMED),
     }
     answered = answers[answer]
     verdict = classify(answered) if isinstance(answered, CloudError) else None
@@ -235,9 +235,8 @@ def learn(asks: tuple[Ask, ...], worker: Worker, held: tuple[int, ...], answer: 
         _OLD,
     )
     node = replace(_node(asks, worker, held, (0,) * len(asks)), phase=call)
-    after = learn_answer(
-        node, call, answered, verdict, now=_NOW, time_ns=MOMENT, api_timeout=API_TIMEOUT
-    )
+    settles = API_TIMEOUT if answer == "lost" else 0.0
+    after = learn_answer(node, call, answered, verdict, now=_NOW, time_ns=MOMENT, settles=settles)
     return _worker(worker, after, worker.generation)._replace(call=None, done=False)
 
 
