@@ -23,6 +23,8 @@ from tests.testbed.simcloud.settings import ServerSpec
 from tests.testbed.waiting import until
 from tests.testbed.whole_system import WORKERS, SystemPlan, WholeSystem
 from workers.broker import topology
+from workers.store.database import connect, reading
+from workers.store.snapshots import snapshot_age
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -75,6 +77,16 @@ def snapshot(system: WholeSystem, **states: str) -> None:
     assert publish(parameters, [batch], 10.0).problem is None
 
 
+def has_come(system: WholeSystem) -> bool:
+    """Whether a snapshot is in the store: before the first one, `lamplighter drift` has nothing to show."""
+    store = connect(system.settings.store.url)
+    try:
+        with reading(store) as connection:
+            return snapshot_age(connection, system.settings.cluster) is not None
+    finally:
+        store.dispose()
+
+
 def drifts(system: WholeSystem) -> dict[str, dict[str, Any]]:
     """What `lamplighter drift` shows, by subject."""
     shown = json.loads(system.operator("drift", "--json").stdout)
@@ -86,7 +98,7 @@ def happens(system: WholeSystem, check: Callable[[], object], states: dict[str, 
 
     def checked() -> object:
         snapshot(system, **states)
-        return check()
+        return has_come(system) and check()
 
     until(checked, 60, str(check), interval=1.0)
 
