@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from itertools import count
 from typing import TYPE_CHECKING
@@ -195,6 +196,51 @@ def test_what_is_not_an_ip_address_never_becomes_an_argument_of_scontrol(
     assert refused == {"node1"}
     assert updates(commands) == ["NodeName=node2"]
     assert "NodeAddr=10.0.0.2" in commands.log[0]
+
+
+UNANSWERED = [
+    "Socket timed out on send/recv operation",
+    "Unable to contact slurm controller (connect failure)",
+    "Zero Bytes were transmitted or received",
+    "Slurm backup controller in standby mode",
+]
+
+
+def programs_that(says: str, folder: Path) -> SlurmCommands:
+    """A busy slurmctld: each command but `ping` fails with these words."""
+    for name in ("scontrol", "squeue"):
+        program = folder / name
+        program.write_text(
+            '#!/bin/sh\n[ "$1" = ping ] && echo "Slurmctld(primary) at x is UP" && exit\n'
+            f"echo '{name}: error: {says}' >&2\nexit 1\n"
+        )
+        program.chmod(0o755)
+    commands = SlurmCommands.__new__(SlurmCommands)
+    commands._paths = {name: str(folder / name) for name in ("scontrol", "squeue")}
+    commands._timeout, commands._environment = 10.0, {"PATH": os.defpath}
+    return commands
+
+
+@pytest.mark.parametrize("says", UNANSWERED)
+def test_what_a_busy_slurmctld_does_not_answer_is_neither_refused_nor_an_unknown_job(
+    tmp_path: Path, says: str
+) -> None:
+    """Jobs of a failed boot would be neither started nor reported; each node would be updated alone."""
+    slurm = make(FakeCommands((), lambda _: None))
+    slurm._commands = programs_that(says, tmp_path)
+    with pytest.raises(SlurmAwayError, match=says[:20]):
+        slurm.jobs([4711])
+    with pytest.raises(SlurmAwayError, match=says[:20]):
+        slurm.jobs_left_by(["node1"])
+    with pytest.raises(SlurmAwayError, match=says[:20]):
+        slurm.update_nodes(["node1", "node2"], "State=IDLE", still_due=lambda names: names)
+
+
+def test_what_slurmctld_refuses_is_refused(tmp_path: Path) -> None:
+    slurm = make(FakeCommands((), lambda _: None))
+    slurm._commands = programs_that("Invalid job id specified", tmp_path)
+    assert slurm.jobs([4711]) == {}
+    assert slurm.update_nodes(["node1"], "State=IDLE", still_due=lambda names: names) == {"node1"}
 
 
 @pytest.mark.parametrize("argument", ["a\x00b", "\ud800", "NodeAddr=10.0.0.1\ud800"])

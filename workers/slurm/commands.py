@@ -1,12 +1,20 @@
 """Runs Slurm's commands, and is the only module that does: argument lists, absolute paths, time limits."""
 
 import os
+import re
 import subprocess
 
 from workers.config.settings import Settings
 from workers.config.slurm_location import find, slurm_conf
 from workers.errors import LamplighterError
 from workers.process.programs import TooMuchOutputError, run_program
+
+# What a command says that slurmctld did not answer (src/common/slurm_errno.c), though it may answer the
+# next one: a busy one lets some wait for longer than MessageTimeout.
+_NO_ANSWER = re.compile(
+    "error: (Unable to contact slurm controller|Socket timed out|Zero Bytes were transmitted"
+    "|Communication |Message send|Message receive|Slurm backup controller)"
+)
 
 
 class SlurmAwayError(LamplighterError):
@@ -60,6 +68,8 @@ class SlurmCommands:
         succeeded, output = self._execute(program, *arguments)
         if succeeded:
             return output
+        if _NO_ANSWER.search(output):
+            raise SlurmAwayError(output)
         if " UP" not in self.query("scontrol", "ping"):
             raise SlurmAwayError("slurmctld is not up")
         raise SlurmRefusedError(output)
