@@ -226,6 +226,18 @@ def test_a_listing_reports_the_nodes_whose_servers_have_changed(
     assert not driver.listing_now
 
 
+def test_a_cloud_that_answers_no_listing_in_time_is_probed_as_often_while_nodes_wait_to_call(
+    driver: CloudDriver,
+) -> None:
+    """They wait until it is back: what is spared for their calls would put that off by a minute."""
+    error = CloudError(None, "nobody answered", timed_out=True)
+    driver.queue("node1", first=True)
+    now = time.monotonic()
+    driver.listed(Listed("one", now - 15.0, True, error))
+    driver.failed(classify(error), 0.0, None, now)
+    assert driver.listing_at() == now + driver.health.probe_in
+
+
 def test_resumes_are_called_before_everything_else(driver: CloudDriver) -> None:
     for name, first in (("off1", False), ("up1", True), ("off2", False), ("up2", True)):
         driver.queue(name, first=first)

@@ -260,12 +260,12 @@ class CloudDriver:
     def listed(self, event: Listed) -> set[str]:
         """Take a listing in; the nodes whose servers have changed."""
         self.listing_now = False
-        self._spared = (time.monotonic() - event.asked) / _SHARE
-        self._spared_until = event.asked + self._spared
-        self.listing_lasts = 2 * max(self._interval, self._spared)
         if isinstance(event.listing, BaseException):
             self._whole_next = self._whole_next or event.whole
             return set()
+        self._spared = (time.monotonic() - event.asked) / _SHARE
+        self._spared_until = event.asked + self._spared
+        self.listing_lasts = 2 * max(self._interval, self._spared)
         self._since = event.listing.since
         self.tokens_away = False
         if (self.health.since, self.health.refused_since) != (None, None):
