@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
@@ -10,13 +12,28 @@ from schemas.envelope import parse
 from schemas.errors import MalformedMessageError
 from schemas.events import Cause, Transition
 from schemas.jobs import JobTransition, job_event_from
+from tests.testbed.deliveries import RecordingLink
 from tests.testbed.messages import MOMENT, event
 from workers.slurm.causes import reason
+from workers.slurm.commands import SlurmAwayError
+from workers.slurm.failed_jobs import FailedJobs
 from workers.slurm.job_events import dry_run_notice, failure_event, identification_events
 from workers.slurm.job_origins import uws_id
 from workers.slurm.nodes import JobState
-from workers.slurm.requeued import EndedJob, FailedBoot, Requeued, ended_jobs, jobs_on
+from workers.slurm.requeued import (
+    WAIT_SECONDS,
+    EndedJob,
+    FailedBoot,
+    Requeued,
+    ended_jobs,
+    jobs_on,
+)
 from workers.slurm.updates import SlurmUpdate, UpdateKind, without_effect
+
+if TYPE_CHECKING:
+    from workers.broker.link import Link
+    from workers.slurm.job_events import JobEvents
+    from workers.slurm.scontrol import Slurm
 
 NS = 10**9
 JOBDATA = "/shared/jobdata"
@@ -111,6 +128,60 @@ def test_jobs_that_waited_for_a_boot_are_found_by_their_nodes_and_times() -> Non
     assert jobs_on("node2", {1: ran_before}, boot) == frozenset()
     assert jobs_on("node2", {1: ran_later}, boot) == frozenset()
     assert jobs_on("node2", {1: JobState(1, "NODE_FAIL", "node2")}, boot) == frozenset()
+
+
+class AwayForLong:
+    """slurmctld: does not answer for some minutes, then shows these states one after the other."""
+
+    def __init__(self, *states: str) -> None:
+        self.states = [*states]
+        self.is_away = True
+        self.started: list[int] = []
+
+    def jobs(self, job_ids: frozenset[int]) -> dict[int, JobState]:
+        if self.is_away:
+            raise SlurmAwayError("slurmctld is not up")
+        state = self.states.pop(0) if self.states else "COMPLETING"
+        return {job_id: JobState(job_id, state, "node2") for job_id in job_ids}
+
+    def start_now(self, job_ids: frozenset[int]) -> None:
+        self.started += job_ids
+
+
+class NothingEnded:
+    """No job has ended for good."""
+
+    def report_ended(self, ended: object) -> None:
+        assert ended == {}
+
+
+def test_a_requeued_job_is_followed_as_long_though_slurmctld_was_away_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It still left its other nodes when slurmctld came back, and would wait for cred_expire."""
+    clock = [1000.0]
+    monkeypatch.setattr(
+        "workers.slurm.failed_jobs.time", SimpleNamespace(monotonic=lambda: clock[0])
+    )
+    slurm, link = AwayForLong("COMPLETING", "COMPLETING", "PENDING"), cast("Link", RecordingLink())
+    followed = FailedJobs(cast("Slurm", slurm), link, cast("JobEvents", NothingEnded()))
+    followed.add([SlurmUpdate(UpdateKind.TAKE_OUT, "node1", "", jobs=frozenset({7}))])
+    clock[0] += 300.0
+    with pytest.raises(SlurmAwayError):
+        followed.check()
+    slurm.is_away = False
+    for _ in range(3):
+        assert followed
+        clock[0] += 1.0
+        followed.check()
+    assert (slurm.started, bool(followed)) == ([7], False)
+    followed.add([SlurmUpdate(UpdateKind.TAKE_OUT, "node1", "", jobs=frozenset({8}))])
+    seconds = 0
+    while followed:
+        clock[0] += 1.0
+        seconds += 1
+        followed.check()
+    assert seconds == WAIT_SECONDS
 
 
 def test_job_that_ran_on_a_lost_node_did_not_fail_to_start() -> None:

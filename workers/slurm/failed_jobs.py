@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import sqlalchemy as sa
 import structlog
@@ -19,6 +20,9 @@ from workers.slurm.scontrol import Slurm
 from workers.slurm.updates import SlurmUpdate, UpdateKind
 from workers.store.database import reading
 
+# Seconds between two looks after which slurmctld counts as having been away.
+_AWAY = 5.0
+
 
 class FailedJobs:
     """Follows jobs until each has been requeued or has ended; true while it follows any.
@@ -32,6 +36,7 @@ class FailedJobs:
         self._link = link
         self._job_events = job_events
         self._requeued: list[Requeued] = []
+        self._looked_at = 0.0
         self._log = structlog.get_logger()
 
     def __bool__(self) -> bool:
@@ -42,7 +47,9 @@ class FailedJobs:
         if updates:
             jobs = frozenset().union(*(update.jobs for update in updates))
             nodes = frozenset(update.node for update in updates)
-            until = time.monotonic() + WAIT_SECONDS
+            now = time.monotonic()
+            self._looked_at = self._looked_at if self._requeued else now
+            until = now + WAIT_SECONDS
             self._requeued.append(Requeued(jobs, nodes, until, tuple(deliveries), tuple(updates)))
 
     def check(self) -> None:
@@ -53,6 +60,10 @@ class FailedJobs:
             BrokerError: the broker did not accept the events of ended jobs.
         """
         jobs = self._slurm.jobs(frozenset().union(*(r.jobs for r in self._requeued)))
+        now = time.monotonic()
+        away, self._looked_at = now - self._looked_at, now
+        if away > _AWAY:  # while slurmctld was, no job could go on
+            self._requeued = [replace(one, until=one.until + away) for one in self._requeued]
         ended = {
             job_id: end
             for requeued in self._requeued
@@ -64,7 +75,6 @@ class FailedJobs:
         if startable:
             self._slurm.start_now(startable)
             self._log.info("requeued_jobs_started", jobs=sorted(startable))
-        now = time.monotonic()
         remaining = [requeued for _, requeued in followed]
         done = [requeued for requeued in remaining if not requeued.jobs or now >= requeued.until]
         self._requeued = [requeued for requeued in remaining if requeued not in done]
