@@ -62,7 +62,7 @@ class TomlTable:
     def text(self, field: str, default: str | None = None) -> str:
         """A string that is not empty."""
         value = self._raw.get(field, default)
-        if not isinstance(value, str) or not value or "\0" in value:
+        if not isinstance(value, str) or not value.strip() or "\0" in value:
             raise self.wrong(field, f'must be a string: write {field} = "..."')
         return value
 
@@ -72,7 +72,9 @@ class TomlTable:
         if many not in self._raw:
             return field, (self.text(field),)
         values = self._raw[many]
-        if not isinstance(values, list) or not all(v and isinstance(v, str) for v in values or [0]):
+        if not isinstance(values, list) or not all(
+            isinstance(v, str) and v.strip() for v in values or [0]
+        ):
             raise self.wrong(many, f'must be a list of strings: write {many} = ["...", "..."]')
         if field in self._raw:
             raise self.wrong(many, f"replaces {field}: write only one of the two")

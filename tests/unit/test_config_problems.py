@@ -373,7 +373,7 @@ GROUP: tuple[str | int, ...] = ("groups", "g")
             for url in ("sqlite:///", "sqlite:///?x=1", "postgresql+asyncpg://h/d", "mysql://h/d")
         ),
         (("tokens", "key_file"), "", "must be a path, not an empty text"),
-        (("slurm", "conf"), "a\0b", "must be a path, not an empty text, or one with NUL"),
+        (("slurm", "conf"), "a\0b", "must be a path, not an empty text, or one with control"),
     ],
     ids=str,
 )

@@ -167,7 +167,7 @@ def _only(folder: Path, found: list[tuple[Path, _Site]], vo: str) -> tuple[Path,
 def text_of(table: Mapping[str, Any], field: str, where: str) -> str:
     """A field that must be a string; ConfigError if it is not, or is empty."""
     value = table[field]
-    if not isinstance(value, str) or not value:
+    if not isinstance(value, str) or not value.strip() or "\0" in value:
         raise ConfigError(f'{where}.{field}: must be a string: write {field} = "..."')
     return value
 

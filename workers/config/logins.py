@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from workers.config import clouds_entry
-from workers.config.types import Table, Text
+from workers.config.types import Table, Text, Word
 
 
 class _SecretSource(Table, frozen=True):
@@ -41,7 +41,7 @@ class PasswordSource(_SecretSource, frozen=True, tag_field="type", tag="password
     prefix = "password"
     username: Text
     password_file: Path | None = None
-    password_command: tuple[str, ...] = ()
+    password_command: tuple[Word, ...] = ()
     user_domain: Text = "Default"
 
 
@@ -59,7 +59,7 @@ class ApplicationCredentialSource(
     prefix = "secret"
     id: Text
     secret_file: Path | None = None
-    secret_command: tuple[str, ...] = ()
+    secret_command: tuple[Word, ...] = ()
 
 
 class _FederatedSource(_SecretSource, frozen=True):
@@ -74,8 +74,8 @@ class _FederatedSource(_SecretSource, frozen=True):
     """
 
     token_endpoint: Text
-    scope: str | None = None
-    entitlements: tuple[str, ...] = ()
+    scope: Text | None = None
+    entitlements: tuple[Text, ...] = ()
     ca_file: Path | None = None
     identity_provider: Text = "egi.eu"
     protocol: Text = "openid"
@@ -101,7 +101,7 @@ class RefreshTokenSource(_FederatedSource, frozen=True, tag_field="type", tag="o
 
     prefix = "refresh_token"
     refresh_token_file: Path | None = None
-    refresh_token_command: tuple[str, ...] = ()
+    refresh_token_command: tuple[Word, ...] = ()
     client_id: Text = "token-portal"
 
 
@@ -119,7 +119,7 @@ class ClientCredentialsSource(
     prefix = "client_secret"
     client_id: Text
     client_secret_file: Path | None = None
-    client_secret_command: tuple[str, ...] = ()
+    client_secret_command: tuple[Word, ...] = ()
 
 
 class CloudsYamlSource(Table, frozen=True, tag_field="type", tag="clouds_yaml"):

@@ -20,7 +20,7 @@ _TYPES: Mapping[type, str] = {
     list: "a list",
     dict: "a table",
     bool: "true or false",
-    str: "an empty text, or one with NUL",  # of a path: all other texts may be one
+    str: "an empty text, or one with control characters",
 }
 Hook = Callable[[type, Any], Any]
 
@@ -42,10 +42,10 @@ def problem_in(raw: object, shape: Any, hook: Hook, place: str = "") -> str | No
     elif get_origin(kinds[0]) is dict:
         if not isinstance(raw, Mapping):
             return f"{place}: must be a table: write [{place}]"
-        _, inner = get_args(kinds[0])
         of_parts = (
-            problem_in(value, inner, hook, f"{place}.{shown_key(name)}")
+            problem_in(part, inner, hook, f"{place}.{shown_key(name)}")
             for name, value in raw.items()
+            for part, inner in zip((name, value), get_args(kinds[0]), strict=True)
         )
     elif get_origin(kinds[0]) is tuple:
         if not isinstance(raw, list):

@@ -34,7 +34,7 @@ from workers.config.tables import (
     StoreSettings,
     TokenSettings,
 )
-from workers.config.types import Table
+from workers.config.types import Table, Text
 from workers.config.webhooks import NotifySettings, Webhook
 
 
@@ -46,8 +46,8 @@ class _Tables(Table, frozen=True):
     audit: AuditSettings = AuditSettings()
     power: PowerSettings = PowerSettings()
     tokens: TokenSettings = TokenSettings()
-    clouds: dict[str, CloudSettings] = msgspec.field(default_factory=dict)
-    groups: dict[str, GroupSettings] = msgspec.field(default_factory=dict)
+    clouds: dict[Text, CloudSettings] = msgspec.field(default_factory=dict)
+    groups: dict[Text, GroupSettings] = msgspec.field(default_factory=dict)
     console: ConsoleSettings = ConsoleSettings()
     metrics: MetricsSettings = MetricsSettings()
     log: LogSettings = LogSettings()
@@ -130,7 +130,7 @@ def load(
         content["clouds"] = completed_clouds(path, content["clouds"], environ)
 
     def absolute(kind: type, value: object) -> object:
-        if kind is Path and isinstance(value, str) and value and "\0" not in value:
+        if kind is Path and isinstance(value, str) and value.strip() and "\0" not in value:
             return beside(folder, Path(value))
         raise msgspec.ValidationError
 
@@ -204,6 +204,9 @@ def _require_own_files(settings: Settings) -> None:
 def _management_urls(table: TomlTable, broker: BrokerSettings) -> tuple[str, ...]:
     """The API of each node: as listed, or as the one of a node that broker.urls names."""
     instead = "lamplighter logs in as [broker] says, or with --admin NAME"
+    if "management_url" not in table and "management_urls" not in table:
+        return ()
+    field, written = table.one_or_more("management_url")
 
     def checked(urls: tuple[str, ...]) -> tuple[str, ...]:
         for url in urls:
@@ -211,12 +214,9 @@ def _management_urls(table: TomlTable, broker: BrokerSettings) -> tuple[str, ...
                 url, insecure=broker.insecure, instead=instead
             )
             if problem is not None:
-                raise table.wrong("management_url", problem)
+                raise table.wrong(field, problem)
         return urls
 
-    if "management_url" not in table and "management_urls" not in table:
-        return ()
-    field, written = table.one_or_more("management_url")
     urls = checked(written)
     return urls if field == "management_urls" else checked(_of_all_nodes(urls[0], broker))
 

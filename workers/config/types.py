@@ -6,8 +6,10 @@ import msgspec
 
 # ten years: a wait that a thread cannot count ends it
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=315_360_000)]
-# an empty text names nothing: the cloud would refuse it at each call
-Text = Annotated[str, msgspec.Meta(min_length=1)]
+# a blank text names nothing, and no message holds control characters: the cloud would refuse it at each call
+Text = Annotated[str, msgspec.Meta(pattern=r"\A(?=.*\S)[^\x00-\x1f\x7f]+\Z")]
+# of a command; with NUL, no program can start
+Word = Annotated[str, msgspec.Meta(pattern=r"\A[^\x00]+\Z")]
 Count = Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)]
 
 
