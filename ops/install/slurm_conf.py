@@ -25,6 +25,8 @@ _MOST_FILES, _MOST_DEPTH, _MOST_BYTES = 1000, 50, 2**24
 # What a comment leaves of a line: # begins one, but for \#.
 _BARE = re.compile(r"(?:[^#\\]|\\.?)*")
 _PAIR = re.compile(r'(?<![\w.])([\w.]+)\s*[-*+/]?=\s*(?:"([^"]*)"|(\S+))')
+# Of a node: both are read, and the last one counts.
+_SPELT = {"features": "feature"}
 _INCLUDE = re.compile(r"(?i)include\s+(\S+)")
 _USER = re.compile(r"[A-Za-z_][\w.-]*\$?", re.ASCII)
 # As strtol(3) reads it with base 0.
@@ -122,7 +124,10 @@ def read_slurm_conf(path: Path) -> SlurmConf:
     includes_own = False
     for line in _lines(path, path.parent, values, iter(range(_MOST_FILES)), _MOST_DEPTH):
         includes_own = includes_own or line == _OWN
-        pairs = {key.lower(): quoted or bare for key, quoted, bare in _PAIR.findall(line)}
+        pairs = {
+            _SPELT.get(key.lower(), key.lower()): quoted or bare
+            for key, quoted, bare in _PAIR.findall(line)
+        }
         if not pairs:
             continue
         # the first key says what the line is about
@@ -141,7 +146,11 @@ def read_slurm_conf(path: Path) -> SlurmConf:
             expand(hostlist)
         except MalformedMessageError as error:
             raise ConfigError(f"{path}: NodeName: {error}") from None
-    sets = {one["nodeset"]: one.get("nodes", "") for one in entries["nodeset"]}
+    features = [(one["nodename"], one.get("feature", "").split(",")) for one in entries["nodename"]]
+    sets = {}
+    for one in entries["nodeset"]:
+        featuring = [name for name, found in features if one.get("feature") in found]
+        sets[one["nodeset"]] = ",".join(filter(None, [one.get("nodes"), *featuring]))
     partitions = tuple(entries["partitionname"])
     return SlurmConf(path, values, cloud, others, partitions, sets, includes_own=includes_own)
 

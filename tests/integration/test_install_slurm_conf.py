@@ -28,9 +28,19 @@ ODD = (
     'NodeName=static8 NodeAddr=127.0.0.1 Reason="State=CLOUD"\n'
     'NodeName=static9 NodeAddr=127.0.0.1 Reason="never # ends" State=CLOUD\n'
     "NodeName=dr1 NodeAddr=127.0.0.1 State=CLOUD+DRAIN\n"
+    "NodeName=DEFAULT Feature=Big,gpu\n"
+    "NodeName=feat1 NodeAddr=127.0.0.1 State=CLOUD\n"
+    "NodeName=feat2 NodeAddr=127.0.0.1 State=CLOUD FEATURES=small,gpu\n"
+    "NodeName=feat3 NodeAddr=127.0.0.1 State=CLOUD Features=big\n"
+    "NodeName=DEFAULT Feature=none\n"
+    "NodeName=feat4 NodeAddr=127.0.0.1 State=CLOUD\n"
     "NodeSet=some Nodes=plain[1-2]\n"
+    "NodeSet=gpus Feature=gpu\n"
+    "NodeSet=both nodes=cont1 feature=big\n"
     "PartitionName=all Nodes=ALL SuspendTimeout=30\n"
     "PartitionName=set Nodes=some\n"
+    "PartitionName=gpu Nodes=gpus\n"
+    "PartitionName=mixed Nodes=both,x1,plain1\n"
 )
 
 
@@ -62,11 +72,20 @@ def test_an_odd_slurm_conf_is_read_as_slurmctld_reads_it(run_dir: Path) -> None:
             if line
         }
         config = config_from(show("config"))
+        partitions = {
+            name: expand(fields.partition(" Nodes=")[2].split()[0])
+            for line in show("partition").splitlines()
+            for name, _, fields in [line.removeprefix("PartitionName=").partition(" ")]
+            if name
+        }
     assert {node for part in conf.cloud_nodes for node in expand(part)} == {
         name for name, is_cloud in nodes.items() if is_cloud
     }
     assert {node for part in conf.other_nodes for node in expand(part)} == {
         name for name, is_cloud in nodes.items() if not is_cloud
+    }
+    assert {one["partitionname"]: sorted(conf.nodes_of(one)) for one in conf.partitions} == {
+        name: sorted(nodes) for name, nodes in partitions.items()
     }
     assert config["ClusterName"] == "test.bed"
     assert conf.cluster == "test-bed"

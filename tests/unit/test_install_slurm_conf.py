@@ -313,6 +313,11 @@ EXEMPTIONS = [
         "login",
         [],
     ),
+    (
+        "NodeName=gpu[1-2] Feature=a,gpu\nNodeSet=f Feature=gpu Nodes=ws1\nPartitionName=s Nodes=f\nSuspendExcParts=s",
+        "login,ws2",
+        [],
+    ),
     ("PartitionName=n Nodes=node[1-3] SuspendTime=60\nSuspendExcNodes=ws1", None, []),
     (
         "PartitionName=DEFAULT SuspendTime=60\nPartitionName=n Nodes=node1,ws2\nSuspendExcNodes=ws1",
