@@ -33,7 +33,7 @@ PIKA = [name.removeprefix(_SETTER) for name in dir(URLParameters) if name.starts
         ("url", "amqps://me@h/v", 'url = "{bad}"'),
         ("urls", "amqps://me@h/v", 'urls = ["amqps://me@g/v", "{bad}"]'),
         ("management_url", "https://h", 'url = "amqps://h/v"\nmanagement_url = "{bad}"'),
-        ("management_url", "https://h", 'url = "amqps://h/v"\nmanagement_urls = ["{bad}"]'),
+        ("management_urls", "https://h", 'url = "amqps://h/v"\nmanagement_urls = ["{bad}"]'),
     ],
 )
 def test_no_parameter_of_an_address_changes_how_we_connect(  # noqa: PLR0913, PLR0917 - a table

@@ -23,6 +23,7 @@ from ops.install.slurm_conf import read_slurm_conf
 from ops.install.toml import lamplighter_toml
 from producers.settings import ConfigError
 from schemas.roles import Role
+from workers.config.logins import PasswordSource
 from workers.config.settings import load
 from workers.store.access import ACCESS
 
@@ -74,8 +75,8 @@ def run(folder: Path, *words: str, text: str = "", dry_run: bool = True) -> Resu
 
 
 def site(folder: Path, **server: str) -> Site:
-    cloud = {"auth_url": "https://k.example.org/v3", "project_id": 'p"\\\x7f\n'}
-    source = {"type": "password", "username": "u", "password_file": "/etc/lamplighter/x"}
+    cloud = {"auth_url": "https://k.example.org/v3", "project_id": 'p"\\'}
+    source = {"type": "password", "username": "u", "password_file": '/p"\\\x7f\n'}
     return Site(
         slurm=read_slurm_conf(folder / "slurm.conf"),
         entry=CloudEntry("my-cloud", cloud, source, "s", None, ()),
@@ -92,7 +93,10 @@ def test_the_configuration_is_complete_and_loads(folder: Path, server: dict[str,
     path = folder / "lamplighter.toml"
     path.write_text(lamplighter_toml(site(folder, **server)))
     settings = load(path, {})
-    assert settings.clouds["my-cloud"].project_id == 'p"\\\x7f\n'
+    cloud = settings.clouds["my-cloud"]
+    assert cloud.project_id == 'p"\\'
+    assert isinstance(cloud.source, PasswordSource)
+    assert cloud.source.password_file == Path('/p"\\\x7f\n')
     assert set(settings.nodes) == {"node1", "node2", "node3"}
     assert settings.slurm.resume_timeout == 300
     assert bool(settings.groups["nodes"].server) is bool(server)
