@@ -14,7 +14,7 @@ from ops.doctor.access import EXECUTE, READ, User, start_of
 from ops.doctor.host import fixable, has_spool, wrong
 from ops.install.slurm_conf import our_name
 from ops.install.slurm_rules import rules
-from ops.install.units import INSTALL_AGAIN, PROGRAMS, PROLOG
+from ops.install.units import INSTALL_AGAIN, PROGRAMS, PROLOG, remedy_for
 from ops.site.findings import Finding, Severity
 from ops.site.kinds import Kind
 from producers.hosts import expand
@@ -132,7 +132,7 @@ def _runs(parameter: str, path: str, user: User | None) -> Iterator[Finding]:
         return
     if user is not None and (closed := user.closed_folder(Path(path))) is not None:
         words = f"{parameter}: {path}: {user.name} may not enter {closed}"
-        yield wrong(Kind.PROGRAM, words, f"chmod a+x {closed}")
+        yield wrong(Kind.PROGRAM, words, remedy_for(closed, f"chmod a+x {closed}"))
     elif not (user.may(READ | EXECUTE, status) if user else os.access(path, os.X_OK)):
         who = f" for {user.name}" if user else ""
         words = f"{parameter}: {path} is not executable{who}"

@@ -196,8 +196,9 @@ def _put(plan: _Plan, *, dry_run: bool, ask: bool) -> Collection[Step]:
     left: list[Step] = []
     if dry_run:
         return left
-    require_reachable(PROGRAMS / "lamplighter", Path(sys.executable))
+    require_reachable(PROGRAMS / "lamplighter", Path(sys.executable), Path(__file__))
     confirm("Write the missing files, and run these commands", yes=not ask)
+    os.umask(0o022)  # of the folders above them: files have modes of their own
     changes = 0
     for one in plan:
         if not isinstance(one, Step):

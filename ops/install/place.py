@@ -14,7 +14,7 @@ from enum import Enum
 from errno import EACCES, EDQUOT, ENOSPC, EPERM, EROFS
 from pathlib import Path
 
-from ops.install.units import HIDDEN, INSTALL_AGAIN
+from ops.install.units import HIDDEN, INSTALL_AGAIN, remedy_for
 from producers.disk import read_file, user_name
 from producers.settings import ConfigError
 from schemas.fields import shown
@@ -188,16 +188,21 @@ def require_plain(path: Path, remedy: str) -> None:
 def require_reachable(*programs: Path) -> None:
     """Check that all users, and systemd's units, can run these; ConfigError if not.
 
-    An environment of root's own Python (pyenv, uv, conda) may look as if it were elsewhere: its Python is a link.
+    An environment of root's own Python (pyenv, uv, conda) may look as if it were elsewhere: its Python is a link. With
+    umask 077, pip makes what only root reads.
     """
     require_plain(programs[0], INSTALL_AGAIN)
     for path in (real for one in programs for real in (one, Path(os.path.realpath(one)))):
-        closed = [one for one in path.parents if one.exists() and not one.stat().st_mode & 0o001]
+        closed = [
+            one
+            for one in (path, *path.parents)
+            if one.exists() and not one.stat().st_mode & (0o001 if one.is_dir() else 0o004)
+        ]
         hidden = [one for one in HIDDEN if path.is_relative_to(one)]
-        if closed or hidden:
-            where = (closed or hidden)[0]
+        if hidden or closed:
+            where = (hidden or closed)[-1]
             raise ConfigError(
-                f"{path}: Slurm's hooks and the workers run as other users, and cannot use {where}; {INSTALL_AGAIN}"
+                f"{path}: Slurm's hooks and the workers run as other users, and cannot use {where}; {remedy_for(where)}"
             )
 
 

@@ -33,6 +33,11 @@ INSTALL_AGAIN = (
 )
 
 
+def remedy_for(closed: Path, elsewhere: str = INSTALL_AGAIN) -> str:
+    """What lets other users run the installation, if what they cannot use belongs to it."""
+    return f"chmod -R a+rX {sys.prefix}" if closed.is_relative_to(sys.prefix) else elsewhere
+
+
 @dataclass(frozen=True, slots=True)
 class Service:
     """A worker's unit.

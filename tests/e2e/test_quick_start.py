@@ -27,11 +27,13 @@ echo "== modes"
 stat -c '%a %U %n' /etc/lamplighter/* /var/lib/lamplighter*/*
 grep -rl aB6sDn4uXcV1gKe0ZtRy5QwM /etc /var/lib/lamplighter /var/log /var/spool || true
 echo "== half"
-rm -r /etc/lamplighter/broker /etc/systemd/system/lamplighter-power.service /etc/slurm/lamplighter.conf
+umask 077
+rm -r /usr/local/share/zsh /etc/lamplighter/broker /etc/systemd/system/lamplighter-power.service /etc/slurm/lamplighter.conf
 chmod 0666 /etc/lamplighter/cloud.secret
 chown nobody /etc/lamplighter/lamplighter.toml
 timeout -s KILL 0.7 lamplighter init --yes --clouds-yaml clouds.yaml --strategy stop || true
 init
+umask 022
 files
 echo "== container"
 # as if RabbitMQ ran in a container: its program here has no right
@@ -160,6 +162,7 @@ def test_the_quick_start_leads_to_the_first_job(run_dir: Path, wheel: Path) -> N
         "/etc/lamplighter/broker/hook.password 600 slurm lamplighter",
         "/etc/lamplighter/broker 750 root lamplighter",
         "/etc/systemd/system/lamplighter-power.service 644 root root",
+        "/usr/local/share/zsh/site-functions 755 root root",
     ):
         assert any(line.startswith(right) for line in half.splitlines()), right
     assert "write:" not in again

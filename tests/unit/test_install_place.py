@@ -5,6 +5,7 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -118,6 +119,26 @@ def test_init_refuses_an_installation_that_other_users_cannot_run(
     for wrong in (run_dir / "link", run_dir / "home" / "python3"):
         with pytest.raises(ConfigError, match=r"other users, .*/usr/bin/python3"):
             place.require_reachable(run_dir / "open" / "python3", wrong)
+
+
+@pytest.mark.parametrize("closed", [".", "bin", "lib/code.py"])
+def test_an_installation_that_umask_closed_is_opened_by_the_command_that_init_names(
+    run_dir: Path, monkeypatch: pytest.MonkeyPatch, closed: str
+) -> None:
+    """To install again would close it again."""
+    prefix = run_dir / "venv"
+    files = [prefix / "bin/lamplighter", prefix / "lib/code.py"]
+    monkeypatch.setattr("sys.prefix", str(prefix))
+    monkeypatch.setattr(place, "HIDDEN", ())
+    for file in files:
+        file.parent.mkdir(parents=True)
+        file.touch()
+    place.require_reachable(*files)
+    (prefix / closed).chmod(0o700)
+    with pytest.raises(ConfigError, match="other users") as caught:
+        place.require_reachable(*files)
+    subprocess.run(str(caught.value).rpartition("; ")[2].split(), check=True)
+    place.require_reachable(*files)
 
 
 @pytest.mark.parametrize("name", ["my programs", "tab\t", "5%", "a#b", "a'b", "a$b"])
