@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import base64
 import os
+import re
+import shlex
 import stat
+import subprocess
 import tarfile
+import time
 from threading import Event
 from typing import TYPE_CHECKING
 from urllib.parse import quote, quote_plus
@@ -44,7 +48,7 @@ SECRETS = {
     "cloud": "cl0ud/secret==x9y8z7",
     "refresh": "eyJhbGciOiJub25lIn0.eyJzdWIiOiJtZSJ9.c2lnbmF0dXJl",
     "webhook": "T0123ABCDwebhookPATHsecret456",
-    "signature": "sIgN1ng-k3y-0f-webhook",
+    "signature": "sIgN1'ng-\"k3y $0f\\webhook",
     "yaml": "y4ml-cloud-Passw0rd!",
     "environment": "env1ronment-t0ken-XYZ",
     "key": "0Ff5etB4se64Key/abcdefgh+ijklmnop=",
@@ -81,6 +85,21 @@ HOSTILE = [
     "password = two odd25 words",
     "DB_PASS=odd26",
     "sent with whsec_AAAAAAAAAAAAAAAAAodd27",
+    r"export OS_PASSWORD='it'\''s odd28'",
+    'OS_PASSWORD="a"odd29',
+    r"OS_PASSWORD=a\ odd30",
+    'Environment="OS_PASSWORD=two odd31"',
+    "openstack --os-password odd32 token issue",
+    "openstack --os-password 'two odd33' token issue",
+    "form [('client_secret', 'odd34'), ('x', 'y')]",
+    '["password","odd35"]',
+    "CREATE ROLE x WITH PASSWORD 'odd36';",
+    "{'password': SecretStr('odd37')}",
+    "X-Auth-Key: odd38",
+    "https://h/v1/c/o?temp_url_sig=odd39&temp_url_expires=1",
+    "-----BEGIN PGP PRIVATE KEY BLOCK-----odd40-----END PGP PRIVATE KEY BLOCK-----",
+    r"{\"key\": \"-----BEGIN RSA PRIVATE KEY-----\nodd41\n-----END RSA PRIVATE KEY-----\"}",
+    "{'auth': {'password':u'odd42','user':'x'}}",
 ]
 TOML = """\
 cluster = "c"
@@ -138,6 +157,9 @@ def notations(secret: str) -> list[str]:
         base64.urlsafe_b64encode(raw).decode(),
         base64.b64encode(b"user:" + raw).decode(),
         raw.hex(),
+        *(shlex.quote(secret), secret.replace("'", r"'\''")),
+        '"' + re.sub(r"([$`\"\\])", r"\\\1", secret) + '"',
+        subprocess.check_output(["/bin/bash", "-c", 'printf %q "$1"', "_", secret], text=True),
     ]
 
 
@@ -199,6 +221,16 @@ def test_what_looks_like_a_secret_is_masked_in_any_notation(config: Path, run_di
     for number, line in enumerate(HOSTILE):
         assert f"odd{number}" in line
         assert f"odd{number}" not in logged, (line, logged.splitlines()[-len(HOSTILE) - 1 :])
+
+
+@pytest.mark.parametrize(
+    "text", ["://" * 10**5, '"' + "-" * 10**6, "password" + " " * 10**6, "'pass-" * 10**5], ids=len
+)
+def test_no_log_takes_long(text: str) -> None:
+    """Names of jobs and answers of strangers are in it."""
+    before = time.process_time()
+    Scrubber([])(text)
+    assert time.process_time() - before < 10.0
 
 
 def test_what_hangs_or_fails_is_left_out_and_said(
