@@ -46,8 +46,8 @@ def read_trusted(path: Path, *, private: bool = False, most: int = MOST_SECRET) 
     return read_guarded(path, stat.S_IRWXO if private else 0, most).decode()
 
 
-def read_guarded(path: Path, closed_to: int = 0, most: int = MOST_SECRET) -> bytes:
-    """The content of a file that only root and this user can change.
+def read_guarded(path: Path, closed_to: int = 0, most: int = MOST_SECRET, owner: int = 0) -> bytes:
+    """The content of a file that only root and this user can change, and perhaps the user `owner`.
 
     `closed_to` are further mode bits that must not be set; `most` is in bytes.
 
@@ -58,7 +58,7 @@ def read_guarded(path: Path, closed_to: int = 0, most: int = MOST_SECRET) -> byt
     """
 
     def check(descriptor: int) -> None:
-        if problem := distrust(descriptor, closed_to) or _folder_problem(descriptor, path):
+        if problem := distrust(descriptor, closed_to, owner) or _folder_problem(descriptor, path):
             raise UntrustedFileError(path, problem)
 
     try:

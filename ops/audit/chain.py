@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -114,7 +115,10 @@ def trusted_keys(session: Session, keys: Keys) -> Trusted:
     if not keys and not may_exist(own):
         click.echo(f"lamplighter: {own} does not exist: signatures cannot be checked", err=True)
         return Trusted([])
-    return load_trusted(keys or (own,))
+    owner = 0
+    with suppress(OSError):  # the audit worker's user, who made both
+        owner = session.settings.audit.key_file.stat().st_uid
+    return load_trusted(keys) if keys else load_trusted([own], owner)
 
 
 def follow(

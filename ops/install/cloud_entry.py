@@ -106,7 +106,7 @@ def _chosen(file: Path | None, name: str | None, region: str | None, *, ask: boo
     if found is None:
         there = file or f"clouds.yaml in {', '.join(dict.fromkeys(str(p.parent) for p in places))}"
         raise ConfigError(f"--clouds-yaml: there is no file {there}; name clouds.yaml")
-    names = sorted(read_yaml(found, _CloudsYaml).clouds)
+    names = sorted(read_yaml(found, _CloudsYaml, secret=True).clouds)
     if name is None and len(names) > 1:
         question = f"Which entry of {found}?"
         name = asked("cloud", question, None, ask=ask, choices=tuple(names))

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 from msgspec import Struct
 
+from ops.audit.chain import trusted_keys
 from ops.cli import session
 from ops.console.operators import read_operators
 from ops.site import broker_users
@@ -50,6 +51,13 @@ if TYPE_CHECKING:
 # On SQLite: the URLs are judged, no store is opened.
 
 NOBODY = 65534
+HEAD = 'cluster = "c"\n[broker]\nurl = "amqp://u@127.0.0.1/v"\npassword_file = "p"\n'
+CLOUDS_YAML = """\
+clouds:
+  c:
+    auth_type: v3applicationcredential
+    auth: {auth_url: "https://k/v3", application_credential_id: a, application_credential_secret: s}
+"""
 
 
 def put(path: Path, text: str, mode: int = 0o600, owner: int = -1) -> Path:
@@ -252,6 +260,39 @@ def test_a_configuration_that_others_can_change_is_refused(tmp_path: Path, mode:
         read_toml(path)
     path.chmod(0o644)
     assert read_toml(path) == {"cluster": "c"}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+@pytest.mark.filterwarnings("ignore::openstack.warnings.RemovedInSDK60Warning")
+@pytest.mark.parametrize("name", ["clouds.yaml", "secure.yaml"])
+def test_root_reads_a_clouds_yaml_that_only_the_token_service_reads(
+    tmp_path: Path, name: str
+) -> None:
+    """As docs/configuration.md wants it; one that others read, too, is nobody's secret."""
+    for one in ("clouds.yaml", "secure.yaml"):
+        put(tmp_path / one, CLOUDS_YAML, 0o644)
+    own = put(tmp_path / name, CLOUDS_YAML, 0o600, NOBODY)
+    path = put(tmp_path / "l.toml", f'{HEAD}[clouds.c]\nclouds_yaml = "clouds.yaml"\n')
+    assert load(path, {}).clouds["c"].auth_url == "https://k/v3"
+    own.chmod(0o604)
+    with pytest.raises(ConfigError, match=f"{name} belongs to user {user_name(NOBODY)}"):
+        load(path, {})
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_root_verifies_by_the_public_key_that_the_audit_worker_has_written(tmp_path: Path) -> None:
+    """After `lamplighter init` both halves are the worker's; the public half of another user is refused."""
+    path = put(tmp_path / "l.toml", f'{HEAD}[audit]\nkey_file = "audit.key"\n')
+    signer = load_signer(tmp_path / "audit.key")
+    for name in ("audit.key", "audit.key.pub"):
+        os.chown(tmp_path / name, NOBODY, -1)
+    trusted = trusted_keys(session.Session(path), ())
+    assert trusted.problem("t", {"key": signer.key_id}) == "its signature is invalid"
+    with pytest.raises(ConfigError, match="belongs to user"):
+        trusted_keys(session.Session(path), (tmp_path / "audit.key.pub",))
+    os.chown(tmp_path / "audit.key", 0, -1)
+    with pytest.raises(ConfigError, match="belongs to user"):
+        trusted_keys(session.Session(path), ())
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")

@@ -81,8 +81,8 @@ def load_signer(path: Path) -> Signer:
     return Signer(key)
 
 
-def load_trusted(paths: Iterable[Path]) -> Trusted:
-    """Read the public keys in these PEM files.
+def load_trusted(paths: Iterable[Path], owner: int = 0) -> Trusted:
+    """Read the public keys in these PEM files, which nobody but root, this user and `owner` can change.
 
     Raises:
         ConfigError: a file cannot be read, or is not an Ed25519 public key.
@@ -90,7 +90,7 @@ def load_trusted(paths: Iterable[Path]) -> Trusted:
     keys = []
     for path in paths:
         try:
-            key = serialization.load_pem_public_key(read_guarded(path))
+            key = serialization.load_pem_public_key(read_guarded(path, owner=owner))
         except UntrustedFileError as error:
             raise ConfigError(str(error)) from None
         except OSError as error:

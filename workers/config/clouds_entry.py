@@ -144,7 +144,7 @@ def content_of(entry: EntryRef, *, secure: bool = True) -> dict[str, Any]:
     Raises:
         ConfigError: naming file, field and remedy.
     """
-    clouds = read_yaml(entry.file, _CloudsFile).clouds
+    clouds = read_yaml(entry.file, _CloudsFile, secret=True).clouds
     if entry.name not in clouds:
         known = ", ".join(clouds) or "none"
         raise ConfigError(f"{entry.file}: clouds: has no {shown(entry.name)}; it has {known}")
@@ -152,7 +152,8 @@ def content_of(entry: EntryRef, *, secure: bool = True) -> dict[str, Any]:
     file = entry.file.with_name(_SECURE)
     # like openstacksdk, a process that may not read secure.yaml does without it
     if secure and is_there(file, os.R_OK):
-        content = _merged(content, read_yaml(file, _CloudsFile).clouds.get(entry.name, {}))
+        secrets = read_yaml(file, _CloudsFile, secret=True).clouds
+        content = _merged(content, secrets.get(entry.name, {}))
     content = {"auth": {}, **shaped(content, entry.place, dict[str, Any])}
     if "cloud" in content:
         content = {"profile": content.pop("cloud"), **content}  # the key's older name

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from stat import S_IRWXO
 from typing import TypeVar
 
 import msgspec
@@ -21,14 +22,17 @@ _MOST_NODES = 50_000
 _UNQUOTED = re.compile(r"Expected `str.*got `(int|float|bool|date|datetime)`")
 
 
-def read_yaml(path: Path, shape: type[_Shape]) -> _Shape:
+def read_yaml(path: Path, shape: type[_Shape], *, secret: bool = False) -> _Shape:
     """The content of a file in the shape of a msgspec.Struct; unknown fields are ignored.
+
+    `secret`: whether it may hold secrets: then it may be another user's, for root, if it is closed to all others.
 
     Raises:
         ConfigError: naming file, field and remedy.
     """
     try:
-        content = loaded(read_trusted(path, most=_MOST_BYTES))
+        private = secret and not path.stat().st_mode & S_IRWXO
+        content = loaded(read_trusted(path, private=private, most=_MOST_BYTES))
     except UntrustedFileError as error:
         raise ConfigError(str(error)) from None
     except OSError as error:
