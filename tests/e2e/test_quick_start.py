@@ -26,6 +26,10 @@ files | diff /run/before - && echo "nothing has changed"
 echo "== modes"
 stat -c '%a %U %n' /etc/lamplighter/* /var/lib/lamplighter*/*
 grep -rl aB6sDn4uXcV1gKe0ZtRy5QwM /etc /var/lib/lamplighter /var/log /var/spool || true
+echo "== backup"
+sed -n '/^## Backup/,/^### /s/^    //p' docs/operations.md > /run/backup.sh
+(mkdir /run/backup && cd /run/backup && bash -eux /run/backup.sh && ls && tar -tf etc.tar.gz)
+lamplighter audit verify
 echo "== half"
 umask 077
 rm -r /usr/local/share/zsh /etc/lamplighter/broker /etc/systemd/system/lamplighter-power.service /etc/slurm/lamplighter.conf
@@ -151,9 +155,13 @@ def test_the_quick_start_leads_to_the_first_job(run_dir: Path, wheel: Path) -> N
     assert "\ncontroller\njob 1 waited" in first
     assert "node1 took" in first
     again, modes = again.split("== modes")
-    modes, half = modes.split("== half")
+    modes, backup = modes.split("== backup")
+    backup, half = backup.split("== half")
     half, container = half.split("== container")
     assert "nothing has changed" in again
+    # by the page, where no login needs a token.key
+    assert "audit.db\netc.tar.gz\nstate.db\n" in backup
+    assert "\nvar/lib/lamplighter-audit/audit.key\n" in backup
     assert "Nothing was missing: no file was written or changed." in again
     # what an interrupted run has left is completed, and rights are corrected
     for right in (

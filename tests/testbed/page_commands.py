@@ -45,7 +45,7 @@ def run_commands(
     """Run commands in a folder, one after the other; return what each printed.
 
     Args:
-        lines: as printed on the page; `export` lasts for those after it.
+        lines: as printed on the page; `export` and `umask` last for those after it.
         system: the installation.
         folder: the working directory.
         systemctl: does what systemd would: by verb, `start`, `stop` and `restart`.
@@ -63,7 +63,7 @@ def run_commands(
         if line.startswith("systemctl"):
             (systemctl or {})[line.split()[1]]()
             continue
-        if line.startswith("export "):
+        if line.startswith(("export ", "umask ")):
             exports.append(_here(line, system))
             continue
         script = "\n".join([*exports, _here(line, system)])
