@@ -379,6 +379,20 @@ def test_a_head_begins_below_a_line_that_a_killed_writer_has_left(tmp_path: Path
     assert lines == [heads[0].to_json(), '{"seq": 17', *(head.to_json() for head in heads[1:])]
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_what_a_command_of_root_makes_belongs_to_the_audit_worker(tmp_path: Path) -> None:
+    """`audit heads --sign`, before the worker's first start or head: it could not use key and file of root."""
+    os.chown(tmp_path, NOBODY, NOBODY)
+    load_signer(tmp_path / "audit.key")
+    export_head(tmp_path / "audit.heads", Head(1, "", "", {}))
+    assert {one.name: (one.owner(), one.group()) for one in tmp_path.iterdir()} == dict.fromkeys(
+        ("audit.key", "audit.key.pub", "audit.heads"), (user_name(NOBODY), "nogroup")
+    )
+    os.chown(tmp_path / "audit.heads", 0, 0)
+    export_head(tmp_path / "audit.heads", Head(2, "", "", {}))
+    assert (tmp_path / "audit.heads").owner() == "root"  # what is there stays its owner's
+
+
 def test_a_pipe_that_nobody_reads_holds_up_no_worker_that_writes(tmp_path: Path) -> None:
     path, refused = tmp_path / "heads", []
     os.mkfifo(path, 0o600)

@@ -21,7 +21,7 @@ from schemas.errors import MalformedMessageError
 from schemas.fields import loads
 from workers.audit.log import last_record
 from workers.audit.signing import Signer
-from workers.process.files import append_line
+from workers.process.files import append_line, heir
 from workers.store.database import insert
 from workers.store.tables import audit_heads
 
@@ -89,10 +89,13 @@ def sign_head(engine: sa.Engine, cluster: str, signer: Signer, now: int) -> Head
 def export_head(path: Path, head: Head) -> None:
     """Append a head to a file, and sync it to disk; ConfigError if the file cannot be written."""
     try:
+        owner = None if os.path.lexists(path) else heir(path)
         # a pipe that nobody reads would hold up the recording of events
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC
         descriptor = os.open(path, flags, 0o644)
         try:
+            if owner is not None:
+                os.fchown(descriptor, *owner)
             append_line(path, descriptor, head.to_json())
         finally:
             os.close(descriptor)

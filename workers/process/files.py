@@ -15,13 +15,21 @@ def create_file(
 ) -> None:
     """Create a file; an existing one stays as it is, also if another process creates it now.
 
-    Its user and group are `owner`, or those of the process.
+    Its user and group are `owner`, else those of `heir`, else of the process.
 
     Raises:
         OSError: it cannot be made.
     """
-    with _beside(path, content, mode, owner) as name, suppress(FileExistsError):
+    with _beside(path, content, mode, owner or heir(path)) as name, suppress(FileExistsError):
         os.link(name, path)
+
+
+def heir(path: Path) -> tuple[int, int] | None:
+    """User and group to whom root gives a new file: the folder's, so that a service can use what a command has made."""
+    if os.geteuid() != 0:
+        return None
+    folder = path.parent.stat()
+    return folder.st_uid, folder.st_gid
 
 
 def replace_file(path: Path, content: bytes, owner: tuple[int, int] | None = None) -> None:
