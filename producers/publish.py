@@ -106,7 +106,7 @@ class _Publishing:
             )
             self._limit()
             self._connection.ioloop.start()
-        except (AMQPError, OSError) as error:
+        except (AMQPError, OSError, RuntimeError) as error:  # also: pika may start no thread
             self._failure = self._failure or self._unconnected(error, address)
         finally:
             if self._connection is not None:  # the relay runs for a long time

@@ -16,7 +16,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from producers import clock, disk, relay, spool
+from producers import clock, disk, hook, relay, spool
 from producers.call import HookCall, call_from
 from producers.config_file import note_hooks_file
 from producers.message import PublishResult
@@ -272,6 +272,26 @@ except spool.SpoolError as error:
     assert done.returncode == 3
     assert "hooks.spool: File too large" in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_hook_that_may_start_no_thread_says_that_its_call_is_spooled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The broker's name is resolved in one; pids.max or RLIMIT_NPROC may be reached."""
+    (tmp_path / "password").write_text("secret")
+    (tmp_path / "password").chmod(0o600)
+    config = tmp_path / "lamplighter.toml"
+    config.write_text(
+        'cluster = "vespa"\n[broker]\nurl = "amqp://u@127.0.0.1:1/v"\npassword_file = "password"\n'
+        '[hooks]\nspool = "spool"\n'
+    )
+    settings = hook_settings(config)
+    monkeypatch.setattr("threading.Thread.start", Mock(side_effect=RuntimeError("no new thread")))
+    sent = hook.submit(settings, CALL, 3.0)
+    assert sent.unsafe is None
+    assert "cannot connect" in (sent.open or "")
+    assert "no new thread" in (sent.open or "")
+    assert calls(settings.own_spool) == [CALL]
 
 
 def test_a_file_that_no_hook_wrote_is_set_aside_and_blocks_no_call(tmp_path: Path) -> None:
