@@ -70,6 +70,7 @@ def job_wait(
     elif any(event.time == cut and event.state == GONE for event in over):  # a requeue ended it
         begin, since = cut, "the end of its last run"
     end, ended = _end(events, last, now)
+    end = max(begin, end)  # it has the time of another clock, or is a whole second
     return JobWait(begin, end, since, ended, tuple(_spans(waits, begin, end, ended)))
 
 
@@ -97,12 +98,12 @@ def _end(events: Iterable[JobEvent], last: int, now: int) -> tuple[int, str]:
 def _spans(waits: Sequence[RequestHistory], begin: int, end: int, ended: str) -> Iterable[WaitSpan]:
     at, before = begin, "until Slurm requested the first node"
     for one in waits:
-        if one.asked > at:
-            yield WaitSpan(one.asked - at, before)
-            at = one.asked
+        if (asked := min(one.asked, end)) > at:
+            yield WaitSpan(asked - at, before)
+            at = asked
         until = min(end, end if one.ended is None else one.ended)
+        outcome = str(one.outcome or "under way")
         if until > at:
-            outcome = str(one.outcome or "under way")
             cause = f": {one.cause}" if one.cause else ""
             yield WaitSpan(until - at, f"for {one.node}: {outcome}{cause}")
             at = until

@@ -65,10 +65,10 @@ class RequestHistory:
         return sorted(self.steps, key=lambda step: step.time)
 
     def total(self, now: int) -> int:
-        """How long it took, up to the job's start if that is known; how long until now if open."""
-        if self.ended is None:
-            return now - self.asked
-        return max(self.ended, self.start.started_at or 0) - self.asked
+        """How long it took, up to the last that is known of it; how long until now if open."""
+        known = self.ended, self.start.registered_at, self.start.started_at
+        end = now if self.ended is None else max(time or 0 for time in known)
+        return max(0, end - self.asked)
 
     @property
     def waits(self) -> list[WaitSpan]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ops.audit.job_start import UNKNOWN
 from ops.audit.job_wait import job_wait
@@ -207,6 +209,36 @@ def test_a_dry_run_powered_no_node_on() -> None:
         "for node1: completed: dry run: no action was taken",
         "after the request for node1 was completed, until Slurm requested the next node",
     ]
+
+
+at_second = st.integers(0, 60)
+waits_for_nodes = st.builds(
+    lambda asked, part, took, fails: request(
+        "node1", asked + part, None if took is None else asked + took, fails=fails
+    ),
+    at_second,
+    st.sampled_from([0, 0.4, 0.9]),
+    st.none() | st.integers(-3, 40),
+    st.booleans(),
+)
+happened = st.builds(
+    lambda how, at, before: event(how, at, submitted=at - before, started=at, state="GONE"),
+    st.sampled_from([JobTransition.STARTED, JobTransition.ENDED, JobTransition.FINISHED]),
+    at_second,
+    at_second,
+)
+
+
+@given(st.lists(waits_for_nodes, max_size=4), st.lists(happened, max_size=4), st.integers(0, 90))
+def test_for_any_history_the_parts_of_a_wait_sum_up_to_it(
+    requests: list[RequestHistory], events: list[JobEvent], now: int
+) -> None:
+    """Also where the clock of a worker is behind, so that a request ended before it was made."""
+    events.sort(key=lambda one: one.time)
+    found = job_wait(requests, events, (T0 + now) * NS)
+    if found is not None:
+        assert all(span.length > 0 for span in found.spans)
+        assert sum(span.length for span in found.spans) == found.length
 
 
 def test_nodes_of_one_job_wait_at_the_same_time() -> None:
