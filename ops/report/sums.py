@@ -1,11 +1,11 @@
 """From nodes' histories to the rows of a report. Pure; times are ns."""
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from operator import attrgetter
 
 from ops.report.history import NodeHistory, PoweredOn
-from ops.report.question import PERSONAL, UNASSIGNED, Allocation, NodePlace, Question
+from ops.report.question import PERSONAL, UNASSIGNED, Allocation, NodePlace, Question, StartWait
 from ops.report.spans import Sorted, Span, clip, length, minus, overlap, union
 from ops.report.usage import UsageRow
 
@@ -21,7 +21,7 @@ def rows(histories: Iterable[NodeHistory], question: Question, bins: int = 0) ->
     known = list(histories)
     for history in known:
         add(history)
-    tally.add_start_waits({history.node: history.cloud for history in known})
+    tally.add_start_waits(known)
     if question.by not in PERSONAL:
         tally.add_orphans_and_strays()
     return sorted(tally.rows.values(), key=lambda row: (-row.powered_on, row.key))
@@ -51,15 +51,15 @@ class _Tally:
         # a node that has left the configuration saves nothing after its last request
         until = history.last_outcome if place is None else None
         known = clip([(history.known_since, until or question.end)], window)
-        powered_on = clip([(span.begin, span.end) for span in history.powered_on], window)
+        powered_on = clip(map(_span, history.powered_on), window)
         row.nodes.add(history.node)
         row.add_powered_on(powered_on, window)
         row.saved += max(0, length(known) - length(powered_on))
         strategy = None if place is None else place.strategy
         row.visible += length(clip(union(_visible(history, strategy, question.end)), window))
         if row.allocated is not None:
-            allocated = union(_span(a) for a in self._allocations.get(history.node, ()))
-            reported = clip([(span.begin, span.end) for span in self._reported(history)], window)
+            allocated = union(map(_span, self._allocations.get(history.node, ())))
+            reported = clip(map(_span, self._reported(history)), window)
             row.unknown += length(powered_on) - length(reported)
             row.allocated += overlap(reported, allocated)
             if question.suspend_time is not None:
@@ -69,19 +69,24 @@ class _Tally:
         for boot in history.boots:
             row.add_boot(boot, window)
 
-    def add_start_waits(self, clouds: Mapping[str, str | None]) -> None:
-        """Add the waits for slurmctld's timer; `clouds` of the nodes with a history."""
+    def add_start_waits(self, histories: Iterable[NodeHistory]) -> None:
+        """Add the waits of these nodes for slurmctld's timer, as far as they are parts of idle time.
+
+        A node registers before the worker sees it running.
+        """
         question = self._question
+        idle = {x.node: (x.cloud, Sorted(self._reported(x), _span)) for x in histories}
         for wait in question.start_waits or ():
-            if wait.node not in clouds:
+            if wait.node not in idle:
                 continue
+            cloud, times = idle[wait.node]
             if question.by in PERSONAL:
                 ((key, _),) = self._shares((wait.job,), wait.end)
             else:
                 place = question.places.get(wait.node)
-                key = _place_key(clouds[wait.node], place, question.by)
-            row = self._row(key)
-            row.add_start_wait(wait, self._window, has_prolog=question.has_prolog)
+                key = _place_key(cloud, place, question.by)
+            parts = clip(map(_span, times.meeting(_span(wait))), _span(wait))
+            self._row(key).add_start_wait(wait, parts, self._window, has_prolog=question.has_prolog)
 
     def add_orphans_and_strays(self) -> None:
         """A stray counts for its cloud if that is known, else for the node it is tagged with."""
@@ -103,7 +108,7 @@ class _Tally:
                 self._row(key).add_boot(boot, self._window, share)
         reported = set(self._reported(history))
         for time in history.powered_on:
-            for span in clip([(time.begin, time.end)], self._window):
+            for span in clip([_span(time)], self._window):
                 if time in reported:
                     self._add_allocated(history.node, span, allocations.meeting(span))
                     continue
@@ -166,8 +171,8 @@ class _Tally:
         return row
 
 
-def _span(allocation: Allocation) -> Span:
-    return allocation.begin, allocation.end
+def _span(time: Allocation | PoweredOn | StartWait) -> Span:
+    return time.begin, time.end
 
 
 def _visible(history: NodeHistory, strategy: str | None, until: int) -> Iterator[Span]:
@@ -175,7 +180,7 @@ def _visible(history: NodeHistory, strategy: str | None, until: int) -> Iterator
 
     A server that runs is there, although its creation may be before all that was read.
     """
-    yield from ((time.begin, time.end) for time in history.powered_on)
+    yield from map(_span, history.powered_on)
     if strategy != "delete" and not history.servers:
         yield history.known_since, until
     for begin, end in history.servers:

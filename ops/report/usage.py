@@ -71,10 +71,14 @@ class UsageRow:
                 self.bins[part] += (edge - at) * share
                 at, part = edge, part + 1
 
-    def add_start_wait(self, wait: StartWait, window: Span, *, has_prolog: bool) -> None:
-        """Add a node's wait for slurmctld's timer, and how much shorter it was than without prolog."""
-        waited = length(clip([(wait.begin, wait.end)], window))
-        self.timer = (self.timer or 0) + waited
+    def add_start_wait(
+        self, wait: StartWait, idle: Sequence[Span], window: Span, *, has_prolog: bool
+    ) -> None:
+        """Add a node's wait for slurmctld's timer, and how much shorter it was than without prolog.
+
+        Only its `idle` parts count as idle.
+        """
+        self.timer = (self.timer or 0) + length(clip(idle, window))
         if has_prolog and window[0] <= wait.end < window[1]:
             # unbiased: where no prolog was in use, the waits are 15 s in the mean
             self.timer_saved = (self.timer_saved or 0) + TIMER_MEAN - (wait.end - wait.begin)

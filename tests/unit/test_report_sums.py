@@ -98,7 +98,7 @@ def test_waits_for_slurms_timer_and_what_the_prolog_spares_of_them() -> None:
     """Spared is the mean wait of 15 s less the real one, for each start and node."""
     second = 10**9
     window = question("group", end=200 * second, given=[Allocation("n1", 7, "anna", 50, 60)])
-    nodes = [history("n1", (0, 60)), history("n2", (0, 60))]
+    nodes = [history("n1", (0, 60 * second)), history("n2", (0, 60 * second))]
     waits = [StartWait(n, 7, 40 * second, 41 * second) for n in ("n1", "n2")]
     before = StartWait("n1", 7, -20 * second, second)
     asked = replace(window, start_waits=[*waits, before, StartWait("foreign", 7, 0, 9)])
@@ -112,6 +112,30 @@ def test_waits_for_slurms_timer_and_what_the_prolog_spares_of_them() -> None:
     assert report.columns[8:10] == ("timer", "timer_saved")
     by_user = rows(nodes, replace(asked, by="user", start_waits=waits))
     assert {row.key: row.timer for row in by_user}["anna"] == 2 * second
+
+
+node_times = st.lists(st.integers(0, 90), min_size=2, max_size=8, unique=True).map(sorted)
+starts = st.lists(st.tuples(st.integers(1, 40), st.integers(0, 9)), max_size=6)
+
+
+@given(node_times, starts)
+def test_of_a_wait_for_slurms_timer_only_what_is_idle_counts(
+    switched: list[int], jobs: list[tuple[int, int]]
+) -> None:
+    """A node registers before the worker sees it running, and may be seen stopped too late."""
+    times = list(pairwise(switched))[::2]
+    waits, used, at = [], [], 0
+    for job, (length_of_run, wait) in enumerate(jobs, 1):
+        begin = at + wait
+        waits.append(StartWait("n1", job, at, begin))
+        used.append(Allocation("n1", job, "anna", begin, begin + length_of_run))
+        at = begin + length_of_run
+    asked = replace(question("group", given=used), start_waits=waits)
+    asked = replace(asked, reported_at={"n1": sorted(one.begin for one in used)})
+    whole = total(rows([history("n1", *times)], asked))
+    by_user = total(rows([history("n1", *times)], replace(asked, by="user")))
+    assert (whole.timer or 0) <= (whole.idle or 0)
+    assert (whole.timer, whole.idle) == (by_user.timer, by_user.idle)
 
 
 def test_time_without_reports_from_slurm_is_unknown() -> None:
