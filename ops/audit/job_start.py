@@ -76,8 +76,9 @@ def job_start(
     jobs = {waiting.job_id for event in events for waiting in event.jobs}
     jobs = jobs if job is None else jobs & {job}
     registered, started = _registrations_and_starts(connection, events[0], jobs)
-    own = min(registered, default=None)
     first = min(started, key=lambda event: (event.time, event.job_id), default=None)
+    # a registration has its node's time: none is after the start
+    own = min((at for at in registered if first is None or at <= first.time), default=None)
     if first is None:
         return JobStart(own)
     key = first.job_id, first.time

@@ -188,6 +188,30 @@ def test_why_separates_the_jobs_other_nodes_from_slurms_timer(site: Installation
     assert "25.0 s of it until Slurm's timer" in output(site, "why", "99")
 
 
+def test_a_node_whose_clock_is_ahead_has_not_registered_after_its_job_had_started(
+    site: Installation,
+) -> None:
+    """Before its first synchronization, a virtual machine's clock may be hours ahead."""
+    asked = command("node40", jobs=(99,), generation=at(700))
+    started = JobEvent(
+        JobTransition.STARTED,
+        "test",
+        99,
+        at(700),
+        at(765),
+        nodes=("node40",),
+        started_at=at(765),
+        user="ann",
+    )
+    accepted = event(Transition.ACCEPTED, asked, time=at(701))
+    done = event(Transition.COMPLETED, asked, time=at(720))
+    record(site, [accepted, done, Registration("test", "node40", at(700 + 3600)), started])
+    (line,) = site.lamplighter("audit", "why", "99", "--json").lines
+    assert (line["registered"], line["slurm_timer_seconds"]) == (None, None)
+    assert line["waited_seconds"] == pytest.approx(65, abs=1)
+    assert sum(wait["seconds"] for wait in line["waits"]) == pytest.approx(65, abs=1)
+
+
 def test_a_job_that_was_requeued_has_not_waited_for_slurms_timer(site: Installation) -> None:
     """Slurm gave it its node again later, or it started there once more."""
     asked = [command(f"node3{job}", jobs=(job,), generation=at(700)) for job in (1, 2)]
