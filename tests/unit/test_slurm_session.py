@@ -10,7 +10,7 @@ import pytest
 
 from tests.testbed.waiting import until
 from workers.slurm import scontrol_session
-from workers.slurm.commands import SlurmCommands
+from workers.slurm.commands import SlurmAwayError, SlurmCommands
 from workers.slurm.scontrol_session import ScontrolSession
 
 if TYPE_CHECKING:
@@ -149,6 +149,17 @@ def test_scontrol_is_replaced_after_some_time(
     for _ in range(2):
         answer(session, "show node node1")
     assert len((run_dir / "scontrol.starts").read_text().splitlines()) == 2
+
+
+def test_of_a_long_answer_the_end_says_why_it_failed(
+    session: ScontrolSession, run_dir: Path
+) -> None:
+    """`scontrol show config` prints all that it has before it finds that slurmctld is gone."""
+    (run_dir / "scontrol").write_text(
+        "#!/bin/sh\nseq 500\necho 'Slurmctld(primary) at vm is DOWN'\nexit 1\n"
+    )
+    with pytest.raises(SlurmAwayError, match=r" is DOWN$"):
+        session._commands.query("scontrol", "show", "config")
 
 
 def test_a_federation_shows_only_the_nodes_and_jobs_of_its_own_cluster(run_dir: Path) -> None:

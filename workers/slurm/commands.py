@@ -109,5 +109,5 @@ class SlurmCommands:
             return False, f"an argument is not text: {type(error).__name__}"
         if done.returncode:
             output = (done.stderr or done.stdout).decode(errors="replace")
-            return False, " ".join(output.split())[:500]
+            return False, " ".join(output.split())[-500:]  # why comes last
         return True, done.stdout.decode(errors="replace")
