@@ -365,6 +365,12 @@ def test_a_job_waits_for_its_last_node() -> None:
     assert decided(NodeState("node2", "ALLOCATED", frozenset({"CLOUD"}))) is Release.READY
 
 
+def test_a_job_does_not_wait_for_a_node_that_was_up_and_missed_a_ping() -> None:
+    """Slurmctld starts the job on it, and may not ping it again for 100 s (a third of SlurmdTimeout)."""
+    missed = NodeState("node2", "MIXED", frozenset({"CLOUD", "NOT_RESPONDING"}))
+    assert decided(missed) is Release.READY
+
+
 @pytest.mark.parametrize("flag", ["DRAIN", "FAIL", "POWER_DOWN", "POWERING_DOWN"])
 def test_a_job_goes_on_when_a_node_does_not_become_ready(flag: str) -> None:
     assert decided(NodeState("node2", "MIXED", BOOTING.flags | {flag})) is Release.NODE_FAILED
