@@ -269,6 +269,22 @@ def test_slurm_is_asked_nothing_while_nobody_waits(
         assert bench.slurm.closed
 
 
+def test_for_some_time_after_a_release_no_script_waits_and_none_counts_as_beyond_the_slots(
+    bench: Bench,
+) -> None:
+    """What slurmctld starts between its ExecStop and its SIGTERM."""
+    with bench.watcher() as watcher:
+        script = bench.scripts.start(SLURM_JOB_NODELIST="node1")
+        turn_until(watcher, lambda: bench.waits(1), "it to wait")
+        release = bench.scripts.start("--release")
+        bench.turn_until_released(watcher, Release.LEFT)
+        late = bench.scripts.start(SLURM_JOB_NODELIST="node1")
+        left = partial(bench.value, "released_total", reason=str(Release.LEFT))
+        turn_until(watcher, lambda: left() == 2, "the late one to go")
+        assert [one.wait(10) for one in (script, release, late)] == [0, 0, 0]
+        assert bench.value("released_total", reason=str(Release.FULL)) == 0
+
+
 @pytest.mark.parametrize("nodes", [BOOTING, None])
 def test_a_script_gets_its_next_line_well_before_its_limit(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, nodes: str | None

@@ -139,7 +139,8 @@ class PrologWatcher:
                 self._fifos.keep(arrival.fd, self._said)
             return True
         if nodes:
-            self._metrics.released(Release.FULL)
+            closed = now < self._closed_until
+            self._metrics.released(Release.LEFT if closed else Release.FULL)
         self._fifos.let_go(arrival.fd)
         return False
 
