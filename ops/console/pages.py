@@ -108,9 +108,10 @@ class Pages:
         ended = history.last(JobTransition.ENDED, JobTransition.FINISHED, JobTransition.FAILED)
         if started and ended and ended.time < started.time:
             ended = None  # that of an earlier run
-        submitted = history.submitted_at
         last = started or ended
         until = last.time if last else now
+        # a requeue sets the submission again
+        submitted = last.submitted_at if last else history.submitted_at
         wait = job_wait(history.requests, history.events, now)
         return "job.html", {
             "job": history,

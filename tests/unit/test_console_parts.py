@@ -8,6 +8,7 @@ import signal
 import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING
+from unittest.mock import Mock
 
 import pytest
 from click.testing import CliRunner
@@ -18,6 +19,7 @@ from starlette.responses import Response
 from ops.audit.job_start import JobStart
 from ops.audit.request_history import request_history
 from ops.cli.main import cli
+from ops.cli.session import Session
 from ops.console.alerts import alerts
 from ops.console.auth import Authenticator
 from ops.console.lamps import changed_lamps, lamp, summary
@@ -30,6 +32,7 @@ from ops.console.operators import (
     read_operators,
     write_logout,
 )
+from ops.console.pages import Pages
 from ops.console.reader import event_line
 from ops.console.render import environment, parts
 from ops.console.timeout_reader import ReadTimeoutError, TimeoutReader
@@ -37,13 +40,18 @@ from ops.console.view import LoginState, SiteView, with_drift
 from ops.site.spooled import SpoolStatus
 from producers.settings import ConfigError
 from schemas.events import Cause, Transition
+from schemas.jobs import JobEvent, JobTransition
 from tests.testbed.messages import MOMENT, command, event
+from tests.testbed.stores import STORES
 from tests.testbed.strategies import events as any_events
 from tests.testbed.waiting import until
+from workers.audit.log import append
 from workers.audit.queries import Entry
+from workers.audit.record import record_of
 from workers.broker.depths import QueueDepth
 from workers.config.tables import ConsoleSettings
 from workers.resync.slurm_conf import ConfDifference
+from workers.store.database import open_store, reading
 from workers.store.heartbeats import Heartbeat
 from workers.store.overview import NodePower
 from workers.store.power_state import PowerState
@@ -507,3 +515,27 @@ def test_an_operator_is_added_below_a_line_that_an_editor_left_without_end(run_d
     result = CliRunner().invoke(cli, words, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     assert sorted(read_operators(operators).values()) == ["anna", "bert"]
+
+
+def test_a_job_that_was_requeued_has_waited_for_its_last_run_not_since_its_next_submission(
+    tmp_path: Path,
+) -> None:
+    """Slurm sets the submission again; of a UWS job, it is known before the next run."""
+
+    def about(what: JobTransition, at: int, submitted: int, started: int | None) -> JobEvent:
+        times = MOMENT + submitted * NS, MOMENT + at * NS
+        begun = None if started is None else MOMENT + started * NS
+        job = JobEvent(what, "test", 7, *times, nodes=("n1",), uws_id="u", started_at=begun)
+        return replace(job, user=None if started is None else "ann")
+
+    events = [
+        about(JobTransition.STARTED, 60, 0, 60),
+        replace(about(JobTransition.ENDED, 90, 0, 60), state="GONE"),
+        about(JobTransition.IDENTIFIED, 400, 395, None),
+    ]
+    store = open_store(STORES.url(tmp_path / "audit.db"), "audit")
+    append(store, [record_of(e.to_envelope().to_json(), "test", e.time) for e in events])
+    session = Mock(spec=Session, reading=lambda _: reading(store))
+    _, shown = Pages(session).job("7", {})
+    store.dispose()
+    assert shown["waited"] == 60 * NS
