@@ -158,8 +158,10 @@ class _HistoryWalk:
 
     def _seen_running(self, outcome: ReportedOutcome, starts: list[int]) -> None:
         if starts:
-            self.boots.append(Boot(starts[0], outcome.time, done=True, jobs=outcome.jobs))
-            if self.running_since is not None:
+            # another request may have shown it running since: this one ends late
+            late = self.running_since if (self.running_since or 0) >= starts[0] else None
+            self.boots.append(Boot(starts[0], late or outcome.time, done=True, jobs=outcome.jobs))
+            if late is None:
                 # it had stopped unseen; otherwise this call would not have been made
                 self.power_off(starts[0])
         if self.running_since is None:

@@ -109,6 +109,15 @@ def test_a_round_that_ends_late_does_not_undo_what_later_rounds_have_shown(how: 
     assert powered_on(up, down, late_start, found_on) == [(100, 300), (700, 1000)]
 
 
+def test_a_boot_ends_when_another_request_shows_the_node_running() -> None:
+    """The first request rests in a retry tier meanwhile, and ends late; the node was on."""
+    seen = outcome(Kind.RESUME, 100)
+    late = outcome(Kind.RESUME, 600, (START, 60))
+    assert powered_on(seen, late) == [(100, 1000)]
+    (boot,) = histories([seen, late], 1000 * SECOND)[0].boots
+    assert (boot.begin, boot.end) == (60 * SECOND, 100 * SECOND)
+
+
 def test_a_node_that_stopped_unseen_is_off_until_it_is_seen_running_again() -> None:
     up, again = outcome(Kind.RESUME, 100, (START, 60)), outcome(Kind.RESUME, 300, (START, 280))
     assert powered_on(up, again, until=400) == [(100, 280), (300, 400)]
