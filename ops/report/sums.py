@@ -114,7 +114,8 @@ class _Tally:
                     continue
                 for key, share in self._shares(time.jobs, time.begin):
                     row = self._add(key, history.node, [span], share)
-                    row.unknown += length([span]) * share
+                    if row.allocated is not None:
+                        row.unknown += length([span]) * share
 
     def _reported(self, history: NodeHistory) -> Iterator[PoweredOn]:
         """The times powered on whose use Slurm reported."""

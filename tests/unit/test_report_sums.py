@@ -81,6 +81,12 @@ def test_jobs_share_the_time_that_a_node_was_powered_on_for_them() -> None:
     assert {key: row.boots for key, row in found.items()} == {"1": 1, "2": 1}
 
 
+def test_without_reports_from_slurm_no_row_says_what_they_lack() -> None:
+    for by in ("group", "job", "user"):
+        (whole,) = rows([history("n1", (0, 60), jobs=(1,))], question(by))
+        assert (whole.powered_on, whole.allocated, whole.unknown) == (60, None, 0)
+
+
 def test_with_allocations_the_rest_is_idle() -> None:
     given = [Allocation("n1", 1, "anna", 10, 30), Allocation("n1", 2, "bert", 20, 40)]
     (row,) = rows([history("n1", (0, 60))], question("group", given=given))
