@@ -104,8 +104,5 @@ def print_images(images: Iterable[GroupImage]) -> None:
 
 
 def _as_json(node: NodeStatus) -> dict[str, object]:
-    return {
-        **asdict(node),
-        "since": json_moment(node.generation),
-        "observed_at": json_moment(node.observed_at),
-    }
+    times = {"since": node.generation, "observed_at": node.observed_at}
+    return asdict(node) | {name: json_moment(time) for name, time in times.items()}

@@ -11,7 +11,7 @@ import yaml
 
 from producers.disk import user_name
 from producers.settings import ConfigError
-from producers.trust import UntrustedFileError, read_trusted
+from producers.trust import UntrustedFileError, read_trusted, resolved
 from schemas.fields import HALF_PAIR
 
 _Shape = TypeVar("_Shape")
@@ -31,7 +31,7 @@ def read_yaml(path: Path, shape: type[_Shape], *, secret: bool = False) -> _Shap
         ConfigError: naming file, field and remedy.
     """
     try:
-        private = secret and not path.stat().st_mode & S_IRWXO
+        private = secret and not resolved(path).stat().st_mode & S_IRWXO
         content = loaded(read_trusted(path, private=private, most=_MOST_BYTES))
     except UntrustedFileError as error:
         raise ConfigError(str(error)) from None
