@@ -57,5 +57,5 @@ def read(delivery: Delivery, cluster: str, at: int, since: float, is_dry: IsDry 
     kept = replace(delivery, content=None)  # many wait: their content is in the command
     dry_run = is_dry is not None and is_dry(command.node)
     again = delivery.redelivered or history.parked > 0 or history.attempt > 0
-    rested = again or abs(at - command.time) > PROMPT * 1e9
+    rested = again or abs(at - command.called) > PROMPT * 1e9
     return Pending(kept, command, history, since, dry_run, rested)
