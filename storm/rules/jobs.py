@@ -15,8 +15,8 @@ from storm.rules.violation import (
     Violation,
 )
 
-# Seconds: on a busy machine, a node beats so long after the cloud has cut its power; and a beat that
-# comes twice a second can be late.
+# Seconds: on a busy machine, a node beats, or even starts a task, so long after the cloud has cut its power;
+# and a beat that comes twice a second can be late.
 _BEFORE, _AFTER = 5.0, 2.0
 # A call that slurmctld forgot is done by then: later, Slurm's new snapshot had come.
 _DONE = 10.0
@@ -71,7 +71,7 @@ def silent(seen: Evidence) -> Iterator[Violation]:
         if task.end is not None or task.job in seen.gave_up:
             continue
         forgotten = any(at < task.last < at + _REGISTERED for at in killed)
-        if not forgotten and not any(_cuts(at, task) for at in cuts.get(task.node, ())):
+        if not forgotten and not any(_silences(at, task) for at in cuts.get(task.node, ())):
             yield Violation(SILENT, task.node, task.job, (task.began, task.last))
 
 
@@ -88,7 +88,11 @@ def _times(pairs: Iterable[tuple[str, float]]) -> dict[str, list[float]]:
 
 
 def _cuts(at: float, task: Beats) -> bool:
-    return task.began < at and task.last - _BEFORE < at < task.last + _AFTER
+    return task.began < at and _silences(at, task)
+
+
+def _silences(at: float, task: Beats) -> bool:
+    return task.last - _BEFORE < at < task.last + _AFTER
 
 
 def _asked(calls: Iterable[HookCall], task: Beats, at: float) -> bool:

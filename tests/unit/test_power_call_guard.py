@@ -19,7 +19,7 @@ from workers.clouds.decide import Act
 from workers.clouds.errors import CloudError, NotWantedError, classify, may_take_effect, rest_asked
 from workers.clouds.nova_requests import Call
 from workers.errors import TokenServiceAwayError
-from workers.power.admit import UNCONFIRMED
+from workers.power.admit import DISAGREES, UNCONFIRMED
 from workers.power.calls import Guard
 from workers.power.intake import PROMPT, Pending
 from workers.store.nodes import DesiredRow
@@ -412,6 +412,31 @@ def test_a_late_power_off_waits_until_a_boot_that_may_register_has_had_its_time(
     for boot_age_past in (600.0, None):
         power_off(boot_age_past, replace(off, recent=False), asked)
     power_off(0.0, off, TIMELY)
+
+
+def test_a_new_server_is_powered_off_only_if_a_recent_snapshot_shows_it_as_off() -> None:
+    """A node that registers is back in Slurm, and gets jobs, without any call of a program."""
+
+    def power_off(slurm: SlurmView | None, boot_age: float = 60.0) -> None:
+        row = replace(WANTED, desired=Desired.READY, boot_age=boot_age)
+        Guard(OneRow(row), OneView(slurm), 20.0, row, ends_deploy=True)()
+
+    off = shows(Power.OFF)
+    power_off(off)
+    power_off(None)  # without snapshots, nobody knows
+    for slurm, boot_age in (
+        (off, PROMPT - 0.1),
+        (replace(off, age=55.0), 60.0),
+        (replace(off, recent=False), 60.0),
+    ):
+        with pytest.raises(NotWantedError, match="may register") as caught:
+            power_off(slurm, boot_age)
+        assert caught.value.waits is not None
+        assert caught.value.waits.error == UNCONFIRMED
+    with pytest.raises(NotWantedError, match="powers it off itself") as caught:
+        power_off(shows(Power.ON))
+    assert caught.value.waits is not None
+    assert caught.value.waits.error == DISAGREES
 
 
 def test_a_reboot_that_was_refused_for_certain_is_no_reboot() -> None:

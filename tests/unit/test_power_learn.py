@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.events import Cause
+from schemas.commands import Kind
+from schemas.events import Cause, Transition
 from tests.testbed.deliveries import pending
-from tests.testbed.messages import MOMENT
+from tests.testbed.messages import MOMENT, command
 from tests.testbed.pending_nodes import ACCEPTED, BAKED, DOWN, UP, action, node, row
 from workers.clouds.actions import BAKE, CREATE, DELETE, FIND_IMAGE, REBOOT, START, STOP, UNSHELVE
 from workers.clouds.decide import Act
@@ -24,10 +25,10 @@ from workers.clouds.errors import (
     may_take_effect,
 )
 from workers.errors import LamplighterError, TokenError, TokenServiceAwayError
-from workers.power.admit import FIRST_TIER, UNCONFIRMED
+from workers.power.admit import DISAGREES, FIRST_TIER, UNCONFIRMED
 from workers.power.next_step import learn_answer
 from workers.power.node import LOOKING, Calling, Decided, Judging, PendingNode, looks_later, moved
-from workers.power.steps import ParkNode
+from workers.power.steps import Finish, ParkNode
 
 NOW = 105.0
 TIMEOUT = 20.0
@@ -150,6 +151,20 @@ def test_a_power_off_that_slurm_has_not_confirmed_is_parked() -> None:
     waits = Cause(UNCONFIRMED, "no newer snapshot of Slurm has come")
     after = learned(calling(STOP), NotWantedError("late", waits))
     assert after.phase == Decided(ParkNode(waits, FIRST_TIER))
+
+
+def test_a_new_server_that_has_registered_is_left_to_slurm() -> None:
+    """Which powers it off itself when it is idle: it may run a job."""
+    deploy = command(kind=Kind.DEPLOY)
+    registered = Cause(DISAGREES, "Slurm counts the node as running")
+    fresh = node(deploy, pending(deploy), row=row(deploy))
+    created = replace(fresh, actions={fresh.key: (action(CREATE),)})
+    for waiting, step in (
+        (created, Finish(Transition.SUPERSEDED, registered, None)),
+        (fresh, ParkNode(registered, FIRST_TIER)),
+    ):
+        after = learned(calling(STOP, waiting=waiting), NotWantedError("up", registered))
+        assert after.phase == Decided(step)
 
 
 # -- an error

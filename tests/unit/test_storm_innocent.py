@@ -86,6 +86,9 @@ ALLOWED: dict[str, Callable[[Evidence], Evidence]] = {
             step("r3", "superseded", 151.0),
         ),
     ),
+    "a task that began on a node whose power had been cut a moment before": lambda e: replace(
+        e, beats=(replace(SILENT, began=129.5), AGAIN), outside=(("node1", 129.4),)
+    ),
     "a task whose server died by itself": lambda e: replace(
         e,
         beats=(SILENT, AGAIN),

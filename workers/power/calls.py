@@ -8,6 +8,7 @@ from schemas.commands import Desired
 from schemas.events import Cause
 from workers.clouds.errors import NotWantedError
 from workers.power.admit import (
+    DISAGREES,
     TAKE,
     UNCONFIRMED,
     Judgement,
@@ -37,6 +38,7 @@ class Guard:
         request: the one that raised the row; None if it waits elsewhere, or has ended.
         registers_within: seconds in which a node registers after its boot, if ever.
         is_reboot: whether the call reboots a server because slurmctld waits for a boot.
+        ends_deploy: whether it powers off a server that was created to be deployed.
         rebooted: when the round last did that, or may have done it (ns since the epoch), or None. A
             job may run on the server since: only a later snapshot tells.
         seen_on: since when it was seen that the server to reboot, which had been off, is on
@@ -50,6 +52,7 @@ class Guard:
     request: Pending | None = None
     registers_within: float = 0.0
     is_reboot: bool = False
+    ends_deploy: bool = False
     rebooted: int | None = None
     seen_on: float = -inf
 
@@ -72,6 +75,8 @@ class Guard:
             self._may_boot(row)
         elif row.desired is Desired.DOWN:
             self._may_power_off(row)
+        elif self.ends_deploy:
+            self._may_end_deploy(row)
 
     def _may_boot(self, row: DesiredRow) -> None:
         """Refuse a boot that Slurm has given up, and a reboot that may meet a job."""
@@ -125,6 +130,15 @@ class Guard:
         may_register = row.boot_age is not None and row.boot_age < self.registers_within
         if slurm is not None and may_register and not _has_seen_boot(row, slurm):
             raise _unconfirmed("the node may register: no recent snapshot since its boot")
+
+    def _may_end_deploy(self, row: DesiredRow) -> None:
+        """Refuse to power off a new server that has registered, or may: it gets jobs without any call."""
+        slurm = self.snapshots.view()
+        if slurm is not None and slurm.has_registered(row.node, row.generation):
+            why = "Slurm counts the node as running, and powers it off itself when it is idle"
+            raise NotWantedError(why, Cause(DISAGREES, why))
+        if slurm is not None and not _has_seen_boot(row, slurm):
+            raise _unconfirmed("the new server may register: no recent snapshot of Slurm has come")
 
     @staticmethod
     def _require(verdict: Judgement) -> None:

@@ -17,7 +17,7 @@ from workers.clouds.nova_requests import Call
 from workers.clouds.servers import ServerView
 from workers.config.groups import GroupSettings
 from workers.power.intake import Pending
-from workers.power.steps import ParkNode
+from workers.power.steps import Finish, ParkNode
 from workers.store.nodes import DesiredRow
 from workers.store.requests import RoundKey
 
@@ -61,9 +61,9 @@ class Judging:
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """A call was not made: the node rests."""
+    """A call was not made: the node rests, or is left to Slurm."""
 
-    step: ParkNode
+    step: ParkNode | Finish
 
 
 Phase: TypeAlias = Looking | Queued | Calling | Judging | Decided
@@ -112,6 +112,11 @@ class PendingNode:
     def made(self) -> tuple[CloudAction, ...]:
         """The cloud actions of this round, in order."""
         return self.actions.get(self.key, ())
+
+    @property
+    def is_deployed(self) -> bool:
+        """Whether a server was created in this round, to be powered off."""
+        return self.row.desired is Desired.READY and CREATE in {one.action for one in self.made}
 
     @property
     def request(self) -> Pending | None:
