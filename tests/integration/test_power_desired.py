@@ -645,6 +645,17 @@ def test_a_boot_is_noted_with_its_generation_and_for_its_node_alone(store: Store
     assert [store.read(node).boot_due for node in ("node1", "node2")] == [False, True]
 
 
+def test_a_call_that_may_have_booted_the_node_starts_its_age_and_leaves_its_boot_due(
+    store: Store,
+) -> None:
+    worker = store.worker()
+    accepted(worker, pending(RESUME))
+    worker.commit(Batch(booted={"node1": 0}), NOW)
+    row = store.read()
+    assert (row.boot_due, row.booted) == (True, 0)
+    assert row.boot_age == pytest.approx(0.0, abs=5.0)
+
+
 def test_a_completed_round_is_noted_as_reached_and_a_failed_one_is_not(store: Store) -> None:
     worker = store.worker()
     for node, transition in (("node1", Transition.FAILED), ("node2", Transition.COMPLETED)):

@@ -34,7 +34,7 @@ from workers.clouds.actions import CREATE, DELETE, REBOOT, START
 from workers.clouds.client import Listing
 from workers.clouds.decide import Act
 from workers.clouds.driver import Answered, CloudDriver, CloudEvent, Listed
-from workers.clouds.errors import CloudError
+from workers.clouds.errors import CloudError, NotWantedError
 from workers.clouds.nova_requests import Call
 from workers.config.groups import CloudSettings
 from workers.config.logins import PasswordSource
@@ -494,6 +494,32 @@ def test_after_the_store_was_away_a_call_under_way_is_still_waited_for(bench: Be
 
 
 # -- answers of the cloud
+
+
+@pytest.mark.parametrize(
+    ("name", "answer", "late", "booted"),
+    [
+        (REBOOT, "id-1", False, UP.generation),
+        (REBOOT, CloudError(504, "late"), True, 0),
+        (REBOOT, CloudError(500, "boom"), False, 0),
+        (REBOOT, CloudError(409, "not now"), False, None),
+        (START, CloudError(504, "late"), True, UP.generation),
+        (START, CloudError(409, "not now"), True, 0),
+        (START, CloudError(409, "not now"), False, None),
+        (DELETE, CloudError(504, "late"), True, None),
+        (START, NotWantedError("generation 8 has come"), True, 0),
+        (START, NotWantedError("generation 8 has come"), False, None),
+    ],
+)
+def test_a_node_that_a_call_may_have_booted_may_register_though_its_boot_stays_due(
+    bench: Bench, name: str, answer: str | Exception, *, late: bool, booted: int | None
+) -> None:
+    """Only a snapshot from after its time to register lets it be rebooted, or powered off late."""
+    events = CloudEvents(bench.state, {"main": bench.driver}, 20.0, bench.publisher.metrics)
+    calling = Calling(Act(name, "id-1"), row(UP), (UP.id, 1), 1.0)
+    bench.put(node(UP, pending(UP), phase=calling))
+    events.answered(Answered("main", Call(name, "id-1", "node1", "all"), answer, late))
+    assert bench.state.batch.booted.get("node1") == booted
 
 
 @pytest.mark.parametrize(

@@ -39,8 +39,6 @@ class Guard:
         registers_within: seconds in which a node registers after its boot, if ever.
         is_reboot: whether the call reboots a server because slurmctld waits for a boot.
         ends_deploy: whether it powers off a server that was created to be deployed.
-        rebooted: when the round last did that, or may have done it (ns since the epoch), or None. A
-            job may run on the server since: only a later snapshot tells.
         seen_on: since when it was seen that the server to reboot, which had been off, is on
             (monotonic): somebody else has booted it.
     """
@@ -53,7 +51,6 @@ class Guard:
     registers_within: float = 0.0
     is_reboot: bool = False
     ends_deploy: bool = False
-    rebooted: int | None = None
     seen_on: float = -inf
 
     def __call__(self) -> None:
@@ -100,19 +97,18 @@ class Guard:
     def _may_reboot(self, row: DesiredRow, slurm: SlurmView) -> None:
         """Refuse to reboot a server on which a job may run.
 
-        It may have booted since slurmctld's call where the call came late, or waits here for long: an
-        earlier request may have booted it. So may it if it was booted hardly before the call.
+        It may have booted since slurmctld's call where that came late, or waits here for long: for an earlier
+        request. So may it if it was booted hardly before the call, or since, whatever the cloud answered.
         """
         if slurm.has_registered(row.node, row.generation):
             raise NotWantedError("Slurm counts the node as running")
         if slurm.generation > row.generation and not slurm.is_booting(row.node):
             raise _unconfirmed("Slurm waits for no boot of the node")
         request = self.request
-        if request is not None and not (self.rebooted or _may_have_booted(row, request)):
+        if request is not None and not _may_have_booted(row, request):
             return
-        is_newer = slurm.generation > max(row.generation, self.rebooted or 0)
         had_time = slurm.age <= time.monotonic() - self.seen_on - PROMPT
-        if not (is_newer and had_time and _has_seen_boot(row, slurm)):
+        if not (slurm.generation > row.generation and had_time and _has_seen_boot(row, slurm)):
             raise _unconfirmed("no recent snapshot of Slurm since the last boot has come")
 
     def _may_power_off(self, row: DesiredRow) -> None:

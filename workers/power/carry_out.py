@@ -219,7 +219,6 @@ class StepTaker:
             self.registers_within,
             is_reboot=act.for_slurm,
             ends_deploy=act.action in {STOP, SHELVE} and node.is_deployed,
-            rebooted=node.last_reboot,
             seen_on=cloud.view.on_since(act.server_id),
         )
         call = node.call_for(act, image_id)

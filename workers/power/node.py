@@ -153,12 +153,6 @@ class PendingNode:
         """Seconds since the call that boots it was answered; None if none was, or another is under way."""
         return now - self.patient_since if self.is_booting and not self.is_calling else None
 
-    @property
-    def last_reboot(self) -> int | None:
-        """When this round last rebooted the server, or may have (ns since the epoch), or None."""
-        reboots = (one for one in self.made if one.action == REBOOT and _may_be_done(one))
-        return max((one.time for one in reboots), default=None)
-
     def correlation_id(self, key: RoundKey) -> str | None:
         """The correlation id of this round's request, if it still waits."""
         return next((p.command.correlation_id for p in self.requests if p.key == key), None)
@@ -240,7 +234,7 @@ def recorded(node: PendingNode, call: Calling, action: CloudAction, now: float) 
     if action.action == FIND_IMAGE:
         return node
     made = node.actions.get(call.key, ())
-    if made and not _may_be_done(action) and replace(made[-1], time=action.time) == action:
+    if made and not may_be_done(action) and replace(made[-1], time=action.time) == action:
         made = made[:-1]  # refused once more: of such answers in a row, the last is enough
     actions, row = {**node.actions, call.key: (*made, action)}, node.row
     if counts_as_boot(action):
@@ -257,10 +251,11 @@ def counts_as_boot(action: CloudAction) -> bool:
     """
     if action.action == REBOOT:
         return action.result == DONE
-    return action.action in BOOTS and _may_be_done(action)
+    return action.action in BOOTS and may_be_done(action)
 
 
-def _may_be_done(action: CloudAction) -> bool:
+def may_be_done(action: CloudAction) -> bool:
+    """Whether the call has taken effect, or nobody knows."""
     return action.result == DONE or action.result in MAY_BE_DONE
 
 

@@ -67,7 +67,7 @@ class Batch:
 
     Attributes:
         actions: all actions so far of rounds that made another one.
-        booted: nodes that a call has booted, and under which generation.
+        booted: nodes that a call has booted, and under which generation; 0 where it may have.
         unsettled: nodes where a call without an answer may still take effect.
         finished: nodes that have come as far as they will.
         released: nodes whose lease is to be given up.
