@@ -4,6 +4,7 @@ import os
 import re
 import socket
 import stat
+import sys
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from ops.doctor.access import EXECUTE, READ, User, start_of
 from ops.doctor.host import fixable, has_spool, wrong
 from ops.install.slurm_conf import our_name
 from ops.install.slurm_rules import rules
-from ops.install.units import INSTALL_AGAIN, PROGRAMS, PROLOG, remedy_for
+from ops.install.units import PROGRAMS, PROLOG, remedy_for
 from ops.site.findings import Finding, Severity
 from ops.site.kinds import Kind
 from producers.hosts import expand
@@ -145,13 +146,15 @@ def _runs(parameter: str, path: str, user: User | None) -> Iterator[Finding]:
 
 
 def _interpreter(parameter: str, path: str, user: User) -> Iterator[Finding]:
-    """Whether SlurmUser can run what the first line of a program names: Python's, perhaps root's own."""
+    """Whether SlurmUser can run what the first line of a program names, perhaps root's own Python, and read our code."""
     found = _SHEBANG.match(start_of(Path(path)))
     name = found[1].decode(errors="replace") if found else ""
-    closed = user.closed_folder(Path(name)) if name else None
+    ours = Path(path).is_relative_to(sys.prefix)
+    needed = (name, __file__) if ours else (name,)  # pip makes what only root reads, with umask 077
+    closed = next(filter(None, (user.closed_folder(Path(one)) for one in needed if name)), None)
     if closed is not None:
         words = f"{parameter}: {path} runs by {name}, and {user.name} may not enter {closed}"
-        yield wrong(Kind.PROGRAM, words, INSTALL_AGAIN)
+        yield wrong(Kind.PROGRAM, words, remedy_for(closed))
 
 
 def _cluster(config: Mapping[str, str], settings: Settings) -> Iterator[Finding]:

@@ -183,7 +183,9 @@ def test_a_program_that_slurm_user_cannot_run_is_named(
 
 
 @needs_root
-def test_a_program_whose_python_slurm_user_cannot_run_is_named(settings: Settings) -> None:
+def test_a_program_whose_python_or_code_slurm_user_cannot_use_is_named(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An environment of root's own Python (pyenv, uv): its link leads into a closed folder."""
     inner = settings.path.parent
     (inner / "own").mkdir(mode=0o755)
@@ -199,3 +201,13 @@ def test_a_program_whose_python_slurm_user_cannot_run_is_named(settings: Setting
     (found,) = [one for one in of_slurm(config, settings) if named in one.words]
     assert found.words.endswith(f"nobody may not enter {inner / 'own'}")
     assert "/usr/bin/python3" in (found.remedy or "")
+    # an upgrade under umask 077: the program is open, and what it imports is closed
+    (inner / "own").chmod(0o755)
+    (inner / "lib").mkdir(mode=0o700)
+    monkeypatch.setattr("sys.prefix", str(inner))
+    monkeypatch.setattr("ops.doctor.slurm.__file__", str(inner / "lib/code.py"))
+    (found,) = [one for one in of_slurm(config, settings) if named in one.words]
+    assert (found.words.rpartition(" ")[2], found.remedy) == (
+        str(inner / "lib"),
+        f"chmod -R a+rX {inner}",
+    )
