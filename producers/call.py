@@ -11,9 +11,11 @@ from schemas.errors import MalformedMessageError
 from schemas.fields import loads, shown
 from schemas.numbers import MOST
 
-__all__ = ["HookCall", "call_from", "commands", "expand", "expiry"]
+__all__ = ["HookCall", "call_from", "commands", "expand", "expiry", "own_time"]
 
 _NS = 1_000_000_000
+# More than a call waits for the clock's lock.
+_SAME_TIME = 2 * _NS
 # A hook has seconds, and a message must stay far below RabbitMQ's limit (max_message_size, 16 MiB).
 _MOST_JOBS, _MOST_OF_NODE = 65_536, 1000
 # Names of nodes of all jobs of a call together.
@@ -32,8 +34,7 @@ class HookCall:
         resume_file: SLURM_RESUME_FILE's content, or None.
         note: what went wrong in the hook, or the operator's reason, or None.
         image: the image's name, for a bake, or None.
-        called: ns since the epoch; the generation is above it for a while after the clock was set back. 0 in
-            files of earlier versions.
+        called: ns since the epoch, if the clock was set back and the generation does not say it; otherwise 0.
     """
 
     kind: Kind
@@ -49,8 +50,11 @@ class HookCall:
     called: int = 0
 
     def to_json(self) -> bytes:
-        """The content of the spool file."""
-        return json.dumps({name: getattr(self, name) for name in self.__slots__}).encode()
+        """The content of the spool file, as earlier versions read it: they refuse a name that is new."""
+        fields = {name: getattr(self, name) for name in self.__slots__}
+        if not self.called:
+            del fields["called"]
+        return json.dumps(fields).encode()
 
     def parts(self) -> dict[str, str]:
         """The node of each of its messages, by the message's ID."""
@@ -109,6 +113,11 @@ def commands(call: HookCall) -> list[PowerCommand]:
         )
         for node in nodes
     ]
+
+
+def own_time(called: int, generation: int) -> int:
+    """The time of a call (ns since the epoch) if its generation is another one; otherwise 0."""
+    return called if generation - called > _SAME_TIME else 0
 
 
 def expiry(called: int, timeout: float) -> int:

@@ -88,6 +88,7 @@ def run(kind: Kind, argv: list[str], environ: dict[str, str], age: float = 0.0) 
         # as the hook's request is safe with either, only the operator can choose
         text = f"two files: hooks read {path}, commands read {other}; remove one of them"
         report(settings, EXIT_SPOOLED, text)
+    own = calls.own_time(called, generation)
     timeout = settings.resume_timeout if kind is Kind.RESUME else settings.suspend_timeout
     hook_call = calls.HookCall(
         kind=kind,
@@ -95,11 +96,11 @@ def run(kind: Kind, argv: list[str], environ: dict[str, str], age: float = 0.0) 
         nodes=expression,
         generation=generation,
         correlation_id=ids.correlation_id(),
-        expiry=None if kind is Kind.RESUME_FAIL else calls.expiry(called, timeout - age),
+        expiry=None if kind is Kind.RESUME_FAIL else calls.expiry(own or generation, timeout - age),
         resume_file=resume_file,
         origin=os.uname().nodename or "unknown",
         note=note,
-        called=called,
+        called=own,
     )
     return _spool_and_publish(settings, hook_call)
 

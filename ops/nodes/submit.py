@@ -11,7 +11,7 @@ import hostlist
 from ops.cli.session import Session, operator
 from ops.cli.terminal import cut, warn
 from producers import clock, hook
-from producers.call import HookCall, commands, expand
+from producers.call import HookCall, commands, expand, own_time
 from producers.disk import user_name
 from producers.settings import ConfigError, HookSettings
 from schemas import ids
@@ -58,7 +58,7 @@ def submit(
         origin=socket.gethostname() or "unknown",
         note=f"{who}: {reason}" if reason else who,
         image=image,
-        called=called,
+        called=own_time(called, generation),
     )
     sent = hook.submit(settings, call, _PUBLISH_SECONDS)
     if sent.open is not None and sent.unsafe is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from producers import hosts
-from producers.call import HookCall, call_from, commands, expand
+from producers.call import HookCall, call_from, commands, expand, own_time
 from schemas.commands import Desired, Kind, WaitingJob, parse_command
 from schemas.errors import MalformedMessageError
 
@@ -26,6 +27,7 @@ CALL = HookCall(
     resume_file=None,
     origin="controller",
 )
+SPOOLED = sorted((Path(__file__).parents[1] / "samples/0.1.0/spool").glob("*.call"))
 # Resume files as slurmctld writes them, in these versions.
 FILE_22_05 = '{"jobs":[{"job_id":1,"nodes":"node[2-3]"}],"all_nodes":"node[2-3]"}'
 FILE_24_11 = (
@@ -48,6 +50,19 @@ def note_of(resume_file: str) -> str:
     (note,) = {command.note for command in commands(replace(CALL, resume_file=resume_file))}
     assert note is not None
     return note
+
+
+def test_a_relay_of_0_1_0_reads_what_newer_hooks_have_spooled() -> None:
+    """It runs on for a while after an upgrade, and sets a call aside that has a name which it does not know."""
+    known = {name for sample in SPOOLED for name in json.loads(sample.read_text())}
+    stamped_at_once = replace(CALL, called=own_time(CALL.generation - 10**9, CALL.generation))
+    assert json.loads(stamped_at_once.to_json()).keys() == known
+
+
+def test_a_call_after_the_clock_was_set_back_keeps_its_own_time_in_the_spool() -> None:
+    called = CALL.generation - 12 * 10**9
+    kept = call_from(replace(CALL, called=own_time(called, CALL.generation)).to_json())
+    assert {command.time for command in commands(kept)} == {called}
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 import structlog
 from structlog.typing import FilteringBoundLogger
 
-from schemas.events import CloudAction
-from workers.clouds.actions import BOOTS
 from workers.clouds.driver import Answered, CloudDriver, Listed
 from workers.clouds.errors import (
     NotWantedError,
@@ -19,7 +17,7 @@ from workers.clouds.errors import (
 )
 from workers.power.metrics import PowerMetrics
 from workers.power.next_step import action_of, learn_answer
-from workers.power.node import DONE, Calling, counts_as_boot, may_be_done
+from workers.power.node import DONE, Calling, noted_boot
 from workers.power.state import EngineState
 
 
@@ -59,17 +57,18 @@ class CloudEvents:
             node, call, answer, verdict, now=now, time_ns=time_ns, settles=settles
         )
         correlation_id = node.correlation_id(call.key)
+        batch = self.state.batch
         self.state.put(learned, touch=True)
+        boot = noted_boot(call, None if refused else made, late=event.late)
+        if boot is not None:
+            batch.booted[node.name] = max(boot, batch.booted.get(node.name, 0))
         if refused:
-            self._note_boot(node.name, call, None, late=event.late)
             cloud.answered(now)
             self._log.info("call_not_wanted", node=node.name, why=str(answer))
             return {node.name}
-        batch = self.state.batch
         if call.key in learned.actions:
             batch.actions[call.key] = learned.actions[call.key]
             batch.waited.pop(call.key, None)
-        self._note_boot(node.name, call, made, late=event.late)
         self.metrics.calls.labels(cloud.name, made.action, made.result).observe(now - call.since)
         # a gateway that says 429 shows no more than a 503 that the cloud itself acts
         sick = verdict is not None and verdict.then not in {Then.LOOK, Then.REJECT}
@@ -92,14 +91,6 @@ class CloudEvents:
         if verdict is not None and isinstance(answer, BaseException):
             self._failed(cloud, verdict, answer, node.name, now)
         return set()
-
-    def _note_boot(self, name: str, call: Calling, made: CloudAction | None, *, late: bool) -> None:
-        """Note that a call has booted the node, or may have: then it may register."""
-        booted = self.state.batch.booted
-        if made is not None and counts_as_boot(made):
-            booted[name] = call.row.generation
-        elif call.act.action in BOOTS and (late or (made is not None and may_be_done(made))):
-            booted.setdefault(name, 0)
 
     def listed(self, event: Listed) -> None:
         """A listing has ended."""

@@ -234,7 +234,7 @@ def recorded(node: PendingNode, call: Calling, action: CloudAction, now: float) 
     if action.action == FIND_IMAGE:
         return node
     made = node.actions.get(call.key, ())
-    if made and not may_be_done(action) and replace(made[-1], time=action.time) == action:
+    if made and not _may_be_done(action) and replace(made[-1], time=action.time) == action:
         made = made[:-1]  # refused once more: of such answers in a row, the last is enough
     actions, row = {**node.actions, call.key: (*made, action)}, node.row
     if counts_as_boot(action):
@@ -251,11 +251,18 @@ def counts_as_boot(action: CloudAction) -> bool:
     """
     if action.action == REBOOT:
         return action.result == DONE
-    return action.action in BOOTS and may_be_done(action)
+    return action.action in BOOTS and _may_be_done(action)
 
 
-def may_be_done(action: CloudAction) -> bool:
-    """Whether the call has taken effect, or nobody knows."""
+def noted_boot(call: Calling, made: CloudAction | None, *, late: bool) -> int | None:
+    """Under which generation a call has booted the node; 0 if it may have, so that the node may register."""
+    if made is not None and counts_as_boot(made):
+        return call.row.generation
+    may_be = late or (made is not None and _may_be_done(made))
+    return 0 if may_be and call.act.action in BOOTS else None
+
+
+def _may_be_done(action: CloudAction) -> bool:
     return action.result == DONE or action.result in MAY_BE_DONE
 
 

@@ -142,6 +142,7 @@ def repair_request(
         cluster=snapshot.cluster,
         node=found.subject,
         generation=snapshot.generation,
+        called=snapshot.time,
         # a resume and a suspend for one snapshot are two requests
         correlation_id=hashlib.sha256(f"{snapshot.correlation_id}/{kind}".encode()).hexdigest()[
             :32
