@@ -273,6 +273,7 @@ def test_invalid_site_file_is_reported_by_name_and_field(
     ("table", "fragment"),
     [
         ('fedcloud_site = "no.yaml"\nvo = "v"', "no.yaml: cannot be read: No such file"),
+        ('fedcloud_site = "no.yaml"\nvo = "v"', "correct clouds_yaml or fedcloud_site in lampl"),
         ('fedcloud_site = "site.yaml"', 'clouds.a.vo: is missing: write vo = "..."'),
         ('fedcloud_site = 5\nvo = "v"', "clouds.a.fedcloud_site: must be a string"),
         ('fedcloud_site = "site.yaml"\nclouds_yaml = "c"', "either fedcloud_site or clouds_yaml"),
