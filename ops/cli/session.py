@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from ops.cli.errors import StoreMissingError
 from ops.cli.terminal import warn
 from producers.amqp import ConnectionParameters, connection_parameters
+from producers.broker_settings import ConfigError
 from producers.config_file import find_config, hooks_file
 from producers.disk import open_file, require_usual, unusable, user_name
 from schemas.roles import Role
@@ -109,10 +110,12 @@ class Session:
 
     @contextmanager
     def store(self, kind: StoreKind) -> Iterator[sa.Engine]:
-        """A store, for writing; raises the same errors as `reading`.
+        """A store, for writing; raises the same errors as `reading`, and ConfigError if this user may only look.
 
         To seal and to prune the audit log is the part of its tables' owner.
         """
+        if kind == "state":
+            self._require_operator()
         owner = self.of_role(Role.SETUP) if kind == "audit" else self
         with self.reading(kind):
             engine = open_store(owner.url(kind), kind)
@@ -120,6 +123,15 @@ class Session:
             yield engine
         finally:
             engine.dispose()
+
+    def _require_operator(self) -> None:
+        """What a reader did would not be in the audit log, which a SQLite store of its group does not know."""
+        broker = self.settings.broker
+        if broker.users is not None and broker.role is Role.READER:
+            file = broker.users.secret_file(Role.OPERATOR)
+            raise ConfigError(
+                f"broker.users.folder: {user_name()} cannot read {file}, and so may only look; run this as root"
+            )
 
     @contextmanager
     def writing(self) -> Iterator[sa.Connection]:

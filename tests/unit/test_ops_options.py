@@ -156,3 +156,31 @@ def test_an_audit_log_without_heads_says_so(tmp_path: Path) -> None:
     done = CliRunner().invoke(cli, argv)
     assert (done.exit_code, done.stdout) == (0, "")
     assert "no head is signed yet" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("hold", "node1", "--reason", "x"),
+        ("release", "node1"),
+        ("image", "unset", "g", "--reason", "x"),
+    ],
+    ids=lambda words: words[0],
+)
+def test_who_may_only_look_changes_nothing_in_the_store(
+    tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    """A SQLite store lets the whole group write, and the broker refuses the record of what was done."""
+    config = tmp_path / "lamplighter.toml"
+    config.write_text(
+        'cluster = "c"\n[broker]\nurl = "amqp://127.0.0.1:1/v"\nusers = { folder = "users" }\n'
+        '[store]\nurl = "sqlite:///s.db"\naudit_url = "sqlite:///a.db"\n[hooks]\nspool = "spool"\nstate = "clock"\n'
+        '[clouds.c]\nauth_url = "https://k/v3"\nproject_id = "p"\n'
+        'source = { type = "password", username = "u", password_file = "p" }\n'
+        '[groups.g]\nnodes = "node1"\ncloud = "c"\n'
+    )
+    (tmp_path / "users").mkdir()
+    (tmp_path / "users/reader.password").touch(mode=0o600)
+    open_store(f"sqlite:///{tmp_path}/s.db", "state").dispose()
+    result = CliRunner().invoke(cli, ["--config", str(config), *words])
+    assert "operator.password, and so may only look" in str(result.exception), result.output
