@@ -9,7 +9,7 @@ import click
 import msgspec
 
 from ops.install.units import CLOUD_CA, CLOUD_SECRET
-from producers.disk import read_file
+from producers.disk import read_file, user_name
 from producers.settings import ConfigError
 from workers.config.clouds_entry import EntryRef, Kind, SeveralRegionsError, ignored_keys
 from workers.config.clouds_yaml import (
@@ -102,10 +102,13 @@ def read_site(
 
 def _chosen(file: Path | None, name: str | None, region: str | None, *, ask: bool) -> EntryRef:
     places = [file] if file else usual_places(os.environ)
-    found = next((path for path in places if path.is_file()), None)
+    # unlike Path.is_file, it raises nothing
+    found = next(filter(os.path.isfile, places), None)
     if found is None:
         there = file or f"clouds.yaml in {', '.join(dict.fromkeys(str(p.parent) for p in places))}"
-        raise ConfigError(f"--clouds-yaml: there is no file {there}; name clouds.yaml")
+        raise ConfigError(
+            f"--clouds-yaml: there is no file {there} that {user_name()} may look at; name clouds.yaml"
+        )
     names = sorted(read_yaml(found, _CloudsYaml, secret=True).clouds)
     if name is None and len(names) > 1:
         question = f"Which entry of {found}?"

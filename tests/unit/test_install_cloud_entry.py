@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from ops.install import cloud_entry
 from ops.install import init as init_module
 from ops.install.place import PlannedLink
 from ops.install.plan import broker_steps, links, site_files
+from producers.disk import user_name
 from producers.settings import ConfigError
 from tests.unit.test_install import folder, run, site
 
@@ -54,6 +56,22 @@ def written(result: Result) -> dict[str, Any]:
     assert result.exit_code == 0, result.output + str(result.exception)
     (text,) = re.findall(r"^( {4}# Written by.*?)^\w", result.output, re.MULTILINE | re.DOTALL)[:1]
     return tomllib.loads("\n".join(line[4:] for line in text.splitlines()))
+
+
+def test_a_clouds_yaml_that_this_user_may_not_look_at_is_named(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As root in a home folder of another host, which squashes root."""
+    closed, stat = folder / "clouds.yaml", os.stat
+
+    def refusing(path: Any, *more: Any, **how: Any) -> os.stat_result:  # noqa: ANN401 - the system's
+        if str(path) == str(closed):
+            raise PermissionError(13, "Permission denied", str(path))
+        return stat(path, *more, **how)
+
+    monkeypatch.setattr(os, "stat", refusing)
+    result = run(folder, *YES)
+    assert f"there is no file {closed} that {user_name()} may look at" in str(result.exception)
 
 
 def test_clouds_yaml_is_found_where_openstackclient_finds_it(
