@@ -285,6 +285,20 @@ def test_for_some_time_after_a_release_no_script_waits_and_none_counts_as_beyond
         assert bench.value("released_total", reason=str(Release.FULL)) == 0
 
 
+def test_a_job_that_left_while_slurmctld_did_not_answer_is_looked_at(bench: Bench) -> None:
+    """As during a reconfigure: the nodes are compared with those of the last answer."""
+    with bench.watcher() as watcher:
+        script = bench.scripts.start(SLURM_JOB_NODELIST="node1")
+        turn_until(watcher, lambda: bench.waits(1), "it to wait")
+        bench.turn_until_read(watcher)
+        bench.slurm.nodes = "slurm_load_node error: Zero Bytes were transmitted or received\n"
+        bench.turn_until_read(watcher)
+        bench.slurm.jobs = {7: "PENDING"}
+        bench.slurm.nodes = BOOTING.replace(" State=", " CPUAlloc=1 State=")
+        bench.turn_until_released(watcher, Release.LEFT)
+        assert script.wait(10) == 0
+
+
 @pytest.mark.parametrize("nodes", [BOOTING, None])
 def test_a_script_gets_its_next_line_well_before_its_limit(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, nodes: str | None

@@ -193,16 +193,17 @@ class PrologWatcher:
 
     def _take_nodes(self, text: str, asked_at: float) -> None:
         now = time.monotonic()
+        nodes = self._nodes if text == self._text else nodes_from(text)
+        if not nodes and "not found" not in text:
+            return  # slurmctld is not there
         if text != self._text:
             known, lines = self._nodes, set(self._text.split("\n"))
-            self._text, self._nodes = text, nodes_from(text)
+            self._text, self._nodes = text, nodes
             others = (line for line in text.split("\n") if line not in lines)
             changed = nodes_from("\n".join(others)).keys() & known.keys()
             for fd, job in self._waiting.items():
                 if not changed.isdisjoint(job.nodes):
                     self._look_at[fd] = now
-        if not self._nodes and "not found" not in text:
-            return  # slurmctld is not there
         self._known_at, self._took = now, now - asked_at
         for fd in self._asked & self._waiting.keys():
             if why := release(self._waiting[fd], self._nodes, now):
