@@ -60,8 +60,8 @@ def run(kind: Kind, argv: list[str], environ: dict[str, str], age: float = 0.0) 
     patience runs from then on.
 
     Returns:
-        0 if the request is on disk or at the broker, 1 if it could not be made durable, 2 if the
-        call or the configuration is malformed (nothing was sent).
+        0 if the request is on disk, 1 if it could not be made durable (the broker may have it), 2 if
+        the call or the configuration is malformed (nothing was sent).
     """
     resume_file, note = _resume_file(environ)
     path = find_config(environ)
