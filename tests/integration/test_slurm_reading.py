@@ -240,7 +240,7 @@ def test_differences_of_the_two_files_are_said_before_a_job_dies_of_them(bench: 
             out = site.lamplighter(command).out
             assert "slurm.conf has 1 node (node5) in no group" in out
             assert "add them to a group in lamplighter.toml, or to SuspendExcNodes" in out
-            assert "[groups.g] has 1 node (ghost) that Slurm does not know" in out
+            assert "[groups.g] has 1 node (ghost) that Slurm does not show" in out
             assert "ResumeTimeout is 300 s in slurm.conf, slurm.resume_timeout is 600 s" in out
             assert (
                 "SuspendTimeout is 7 s in slurm.conf for partition odd, slurm.suspend_timeout is 5 s"

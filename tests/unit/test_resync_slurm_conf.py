@@ -51,6 +51,14 @@ def test_equal_times_are_no_difference(settings: Settings) -> None:
     assert words(settings, PowerSaving(600, 60, 300, partitions=(own,))) == []
 
 
+def test_a_node_that_slurm_does_not_show_may_be_hidden(settings: Settings) -> None:
+    """Slurm 22.05 without PrivateData=cloud hides nodes that are powered down: to remove them would be wrong."""
+    seen = tuple(SlurmNode(node, "IDLE", "") for node in ALL[:2])
+    (found,) = conf_differences(settings, Snapshot("c", 1, "0" * 32, "test", seen))
+    assert "has 1 node (n3) that Slurm does not show" in found.words
+    assert "PrivateData=cloud before Slurm 23.02" in found.remedy
+
+
 def test_a_partition_that_waits_longer_counts_if_it_has_our_nodes(settings: Settings) -> None:
     """A request that expires while Slurm still waits would be given up too early."""
     longer = PartitionTimes("gpu", ("n1",), resume_timeout=1200, suspend_timeout=90)

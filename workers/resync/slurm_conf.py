@@ -59,15 +59,15 @@ def _unmanaged(settings: Settings, snapshot: Snapshot) -> Iterator[ConfDifferenc
 
 
 def _unknown(settings: Settings, snapshot: Snapshot) -> Iterator[ConfDifference]:
-    """Nodes of groups that Slurm does not know."""
+    """Nodes of groups that Slurm does not know, or hides: before 23.02, those that are powered down."""
     known = {node.node for node in snapshot.nodes}
     for group in settings.groups:
         names = [n for n, of in settings.nodes.items() if of == group and n not in known]
         if names:
             yield ConfDifference(
                 wrong=True,
-                words=f"[groups.{group}] has {_count(names)} that Slurm does not know: no job runs there",
-                remedy="add them to slurm.conf, or remove them from the group",
+                words=f"[groups.{group}] has {_count(names)} that Slurm does not show: no job runs there",
+                remedy="add them to slurm.conf, and PrivateData=cloud before Slurm 23.02, or remove them from the group",
             )
 
 
