@@ -169,6 +169,8 @@ def unended(seen: Evidence) -> Iterator[Violation]:
             said = f"{task_id}: {len(set(ends[task_id]))} of {job.nodes} nodes show its end"
             if any(0 <= kill - job.submitted < UNSAVED for kill in killed):
                 yield Violation(SLURM_LOST, "", f"{said}; slurmctld was killed", (job.submitted,))
+            elif _has_number_of_another(seen, job):
+                yield Violation(SLURM_LOST, "", f"{said}; its number was used", (job.submitted,))
             elif (why := seen.gave_up.get(task_id)) and (
                 task_id in ended or why == _CANCELLED or _was_disturbed(seen, task_id)
             ):
@@ -176,6 +178,17 @@ def unended(seen: Evidence) -> Iterator[Violation]:
             else:
                 words = f"{said}; slurmctld: {why}" if why else said
                 yield Violation(UNENDED, "", words, (job.submitted,))
+
+
+def _has_number_of_another(seen: Evidence, job: BatchJob) -> bool:
+    """Whether a job that a killed slurmctld has forgotten ran under the same number: its end counts for both."""
+    number = job.tasks[0].partition("_")[0]
+    others = (b for b in seen.beats if b.job.partition("_")[0] == number)
+    return any(
+        other.began < kill.began < job.submitted < other.last + _REGISTERED
+        for other in others
+        for kill in kills(seen)
+    )
 
 
 def _was_disturbed(seen: Evidence, job: str) -> bool:

@@ -181,6 +181,7 @@ def test_who_may_only_look_changes_nothing_in_the_store(
     )
     (tmp_path / "users").mkdir()
     (tmp_path / "users/reader.password").touch(mode=0o600)
+    # On SQLite: what its file's mode lets a user do.
     open_store(f"sqlite:///{tmp_path}/s.db", "state").dispose()
     result = CliRunner().invoke(cli, ["--config", str(config), *words])
     assert "operator.password, and so may only look" in str(result.exception), result.output

@@ -206,6 +206,17 @@ BROKEN: dict[str, tuple[str, Callable[[Evidence], Evidence]]] = {
             injected=(*e.injected, Injected("slurmctld", "restart", 120.0, 122.0)),
         ),
     ),
+    "a batch job with the number of an earlier one, though slurmctld was not killed": (
+        violation.UNENDED,
+        lambda e: replace(
+            e,
+            batch=(BatchJob(("7_1",), 1, 127.0),),
+            beats=(
+                replace(SILENT, end="end"),
+                replace(SILENT, job="7_1", began=127.5, last=128.0, end="term"),
+            ),
+        ),
+    ),
     "a batch job that ended on one of its two nodes": (
         violation.UNENDED,
         lambda e: replace(e, batch=(BatchJob(("7",), 2, 100.0),)),

@@ -119,6 +119,15 @@ ALLOWED: dict[str, Callable[[Evidence], Evidence]] = {
         gave_up_at={"7": 130.0},
         injected=(*e.injected, Injected("slurmctld", "restart", 120.0, 122.0)),
     ),
+    "a batch job with the number of one that slurmctld has forgotten": lambda e: replace(
+        e,
+        batch=(BatchJob(("7_1",), 1, 127.0),),
+        beats=(
+            replace(SILENT, end="end"),
+            replace(SILENT, job="7_1", began=127.5, last=128.0, end="term"),
+        ),
+        injected=(*e.injected, Injected("slurmctld", "kill", 125.0, 126.0)),
+    ),
     "a batch job whose requeue ended its next run": lambda e: replace(
         e,
         beats=(replace(e.beats[0], job="6"),),
