@@ -141,3 +141,23 @@ def test_slurm_waits_for_a_boot_though_by_our_clock_that_is_an_hour_ahead_it_doe
         reception.turn()
         assert store.read_one("node1").boot_due
     engine.dispose()
+
+
+def test_a_call_just_made_whose_generation_is_an_hour_ahead_waits_for_a_snapshot(
+    run_dir: Path,
+) -> None:
+    """Its clock was set back; its age says nothing of that. Ended, it would be lost."""
+    site = Installation(run_dir / "site", "amqp://me:secret@127.0.0.1:1/v", more=ONE_GROUP)
+    engine = open_store(STORES.url(run_dir / "state.db"), "state")
+    link = RecordingLink()
+    publisher = Publisher(outbox_on(link), CLUSTER, PowerMetrics(CollectorRegistry()))
+    with closing(Owner(engine.url)) as owner:
+        store = PowerStore(engine, CLUSTER, Lease(owner, 60.0, settling=20.0))
+        reception = Reception(site.settings, EngineState(), store, HooksBehind(), publisher)
+        asked = resume("node1", after=3600.0)
+        reception.receive(delivery(replace(asked, called=time.time_ns())))
+        reception.turn()
+    engine.dispose()
+    keys = [message.routing_key for message in link.published]
+    assert any("parked" in key for key in keys), keys
+    assert not any("failed" in key for key in keys), keys

@@ -152,8 +152,10 @@ class Reception:
                 self.ahead_at = time.monotonic()
                 self.publisher.refused(last, ahead_of_time(last.command, now), now)
             clock = self.store.clock_limit(ahead, now)
-        # a boot whose time is over has rested, too; so has what is from the future
-        asks_slurm = any(one.rested or one.command.is_slurms_power_off for one in self.arrived)
+        # a boot whose time is over has rested, too
+        asks_slurm = last.command.generation > clock.until or any(
+            one.rested or one.command.is_slurms_power_off for one in self.arrived
+        )
         slurm = self.snapshots.view() if asks_slurm else None
         return [(r, admit(r, self.settings.nodes, slurm, clock, now)) for r in self.arrived]
 
