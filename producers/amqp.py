@@ -191,6 +191,11 @@ def login_problem(error: BaseException, broker: BrokerSettings) -> str | None:
             f"the broker has no virtual host {vhost}: correct it in {broker.field}, or create it with "
             "rabbitmqctl add_vhost"
         )
+    if isinstance(error, ProbableAccessDeniedError) and "is down" in str(error):
+        return (
+            f"virtual host {vhost} is down at the broker: start its other nodes, which it may need for its "
+            "quorum, or run rabbitmqctl restart_vhost"
+        )
     if isinstance(error, ProbableAccessDeniedError):
         return (
             f"the broker refused user {user} access to virtual host {vhost}: permit it with "

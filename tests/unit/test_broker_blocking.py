@@ -147,6 +147,11 @@ def test_each_error_of_pika_becomes_ours_with_its_text(
             "the broker refused the login of user 'me': correct the password in broker.url, or",
         ),
         (
+            exceptions.ProbableAccessDeniedError("(530, refused for user 'me': vhost 'v' is down)"),
+            BrokerLoginError,
+            "virtual host 'v' is down at the broker: .*quorum, or run rabbitmqctl restart_vhost",
+        ),
+        (
             exceptions.ProbableAccessDeniedError("(530, no access)"),
             BrokerLoginError,
             "refused user 'me' access to virtual host 'v': .* set_permissions",
