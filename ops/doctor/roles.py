@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -22,7 +21,7 @@ from workers.broker.blocking import blocking_channel
 from workers.broker.topology import topology
 from workers.errors import BrokerError, BrokerLoginError
 from workers.process.foreign import UnreadableError, read_json
-from workers.process.programs import environment_of_root, run_program
+from workers.process.programs import environment_of_root, program_of_root, run_program
 
 _APPLY = "lamplighter broker users --apply"
 _SECONDS = 20.0
@@ -76,7 +75,7 @@ def of_permissions(session: Session) -> Iterator[Finding]:
     Only root on the broker's host can see it without more.
     """
     broker = session.settings.broker
-    program = shutil.which("rabbitmqctl", path=environment_of_root()["PATH"])
+    program = program_of_root("rabbitmqctl")
     here = all(is_loopback(urlsplit(url).hostname or "") for url in broker.urls)
     if broker.users is None:
         return

@@ -25,7 +25,7 @@ from workers.config.settings import Settings
 from workers.errors import BrokerError
 from workers.process.files import create_file
 from workers.process.foreign import UnreadableError, read_json
-from workers.process.programs import environment_of_root, problem_of, run_program
+from workers.process.programs import environment_of_root, problem_of, program_of_root, run_program
 
 # rabbitmqctl starts an Erlang machine, and waits for its node.
 _SECONDS = 120.0
@@ -110,9 +110,8 @@ def _passwords(found: BrokerUsers) -> dict[Role, str]:
 def _apply(
     settings: Settings, users: BrokerUsers, content: dict[str, object], admin: str | None
 ) -> None:
-    environment = environment_of_root()
-    program = shutil.which("rabbitmqctl", path=environment["PATH"])
-    if admin is None and os.geteuid() == 0 and program is not None:
+    if admin is None and os.geteuid() == 0 and (program := program_of_root("rabbitmqctl")):
+        environment = environment_of_root()
         # what it cannot tell, the import will
         with suppress(OSError, subprocess.SubprocessError, UnreadableError):
             argv = [program, "--quiet", "export_definitions", "-"]

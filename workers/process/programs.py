@@ -2,6 +2,7 @@
 
 import os
 import selectors
+import shutil
 import signal
 import subprocess
 import time
@@ -20,8 +21,13 @@ class TooMuchOutputError(subprocess.SubprocessError):
     """A program printed more than can be read; the text says how much that is."""
 
 
+def program_of_root(name: str) -> str | None:
+    """The path of a program of root's; None if it is not installed."""
+    return shutil.which(name, path=environment_of_root()["PATH"])
+
+
 def environment_of_root() -> dict[str, str]:
-    """The environment for a program of root's; its PATH finds the program, too."""
+    """The environment for a program of root's, which may run others."""
     path = os.pathsep.join((os.environ.get("PATH", os.defpath), *_OF_ROOT))
     return os.environ | {"PATH": path}
 
