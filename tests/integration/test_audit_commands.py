@@ -72,6 +72,19 @@ def record(site: Installation, events: Sequence[RequestEvent | JobEvent | Regist
     engine.dispose()
 
 
+def started(job: int, seconds: int, *nodes: str, submitted: int = 0) -> JobEvent:
+    return JobEvent(
+        JobTransition.STARTED,
+        "test",
+        job,
+        at(submitted),
+        at(seconds),
+        nodes=nodes,
+        started_at=at(seconds),
+        user="ann",
+    )
+
+
 def output(site: Installation, *arguments: str) -> str:
     result = site.lamplighter("audit", *arguments)
     assert result.code == 0, result.err
@@ -100,19 +113,6 @@ def test_why_shows_the_waits_of_a_job_by_node(site: Installation) -> None:
 
 def test_why_and_show_include_the_jobs_start_in_slurm(site: Installation) -> None:
     """Registrations and starts of other jobs, other nodes or a later resume are not counted."""
-
-    def started(job: int, seconds: int, *nodes: str) -> JobEvent:
-        return JobEvent(
-            JobTransition.STARTED,
-            "test",
-            job,
-            at(0),
-            at(seconds),
-            nodes=nodes,
-            started_at=at(seconds),
-            user="ann",
-        )
-
     later = command("node8", jobs=(4711,), generation=at(500))
     record(
         site,
@@ -149,23 +149,13 @@ def test_why_and_show_include_the_jobs_start_in_slurm(site: Installation) -> Non
 def test_why_separates_the_jobs_other_nodes_from_slurms_timer(site: Installation) -> None:
     """Of a job on two nodes, the timer counts from the last node's registration only."""
     both = [command(node, jobs=(99,), generation=at(700)) for node in ("node20", "node21")]
-    started = JobEvent(
-        JobTransition.STARTED,
-        "test",
-        99,
-        at(700),
-        at(765),
-        nodes=("node20", "node21"),
-        started_at=at(765),
-        user="ann",
-    )
     record(
         site,
         [
             *(event(Transition.ACCEPTED, one, time=at(701)) for one in both),
             *(event(Transition.COMPLETED, one, time=at(720)) for one in both),
             *(Registration("test", f"node2{n}", at(730 + 10 * n)) for n in (0, 1)),
-            started,
+            started(99, 765, "node20", "node21", submitted=700),
         ],
     )
     lines = site.lamplighter("audit", "why", "99", "--json").lines
@@ -193,19 +183,10 @@ def test_a_node_whose_clock_is_ahead_has_not_registered_after_its_job_had_starte
 ) -> None:
     """Before its first synchronization, a virtual machine's clock may be hours ahead."""
     asked = command("node40", jobs=(99,), generation=at(700))
-    started = JobEvent(
-        JobTransition.STARTED,
-        "test",
-        99,
-        at(700),
-        at(765),
-        nodes=("node40",),
-        started_at=at(765),
-        user="ann",
-    )
     accepted = event(Transition.ACCEPTED, asked, time=at(701))
     done = event(Transition.COMPLETED, asked, time=at(720))
-    record(site, [accepted, done, Registration("test", "node40", at(700 + 3600)), started])
+    start = started(99, 765, "node40", submitted=700)
+    record(site, [accepted, done, Registration("test", "node40", at(700 + 3600)), start])
     (line,) = site.lamplighter("audit", "why", "99", "--json").lines
     assert (line["registered"], line["slurm_timer_seconds"]) == (None, None)
     assert line["waited_seconds"] == pytest.approx(65, abs=1)
@@ -222,19 +203,7 @@ def test_a_job_that_was_requeued_has_not_waited_for_slurms_timer(site: Installat
             *(event(Transition.ACCEPTED, one, time=at(701)) for one in asked),
             *(event(Transition.COMPLETED, one, time=at(720)) for one in asked),
             *(Registration("test", one.node, at(730)) for one in asked),
-            *(
-                JobEvent(
-                    JobTransition.STARTED,
-                    "test",
-                    job,
-                    at(725),
-                    at(time),
-                    nodes=(f"node3{job}",),
-                    started_at=at(time),
-                    user="ann",
-                )
-                for job, time in starts
-            ),
+            *(started(job, time, f"node3{job}", submitted=725) for job, time in starts),
         ],
     )
     (one,) = site.lamplighter("audit", "why", "1", "--json").lines
