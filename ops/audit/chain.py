@@ -111,14 +111,16 @@ def heads(session: Session, *, sign: bool) -> None:
 
 def trusted_keys(session: Session, keys: Keys) -> Trusted:
     """The keys of --key; by default the public key beside audit.key_file, if it exists."""
+    if keys:
+        return load_trusted(keys)
     own = public_file(session.settings.audit.key_file)
-    if not keys and not may_exist(own):
+    if not may_exist(own):
         click.echo(f"lamplighter: {own} does not exist: signatures cannot be checked", err=True)
         return Trusted([])
     owner = 0
     with suppress(OSError):  # the audit worker's user, who made both
         owner = session.settings.audit.key_file.stat().st_uid
-    return load_trusted(keys) if keys else load_trusted([own], owner)
+    return load_trusted([own], owner)
 
 
 def follow(
