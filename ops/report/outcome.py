@@ -43,8 +43,7 @@ class ReportedOutcome(msgspec.Struct, frozen=True, gc=False):
     @property
     def is_about_power(self) -> bool:
         """Whether it may show if its node is on: a dry run ends at the call that it does not make."""
-        is_dry = any(action.result == "dry_run" for action in self.actions)
-        return self.kind is not Kind.ADOPT and not is_dry
+        return self.kind is not Kind.ADOPT and all(one.result != "dry_run" for one in self.actions)
 
 
 class Recorded(NamedTuple):
