@@ -104,6 +104,21 @@ def _asked(calls: Iterable[HookCall], task: Beats, at: float) -> bool:
 
 
 def is_forgotten(seen: Evidence, task: Beats, cut_at: float) -> bool:
+    """Whether slurmctld had forgotten the task's job, or the suspend call that the node was powered off for."""
+    return _forgot_job(seen, task, cut_at) or _forgot_call(seen, task, cut_at)
+
+
+def _forgot_job(seen: Evidence, task: Beats, cut_at: float) -> bool:
+    """Whether the node was rebooted because slurmctld, killed before it had saved the job, asked for a boot."""
+    return (task.node, cut_at) in seen.reboots and any(
+        0 <= kill.began - task.began < UNSAVED and kill.began < call.began < cut_at
+        for kill in kills(seen)
+        for call in seen.calls
+        if kill.made and call.kind == "resume" and task.node in call.nodes
+    )
+
+
+def _forgot_call(seen: Evidence, task: Beats, cut_at: float) -> bool:
     """Whether the node was powered off for a suspend call that slurmctld had forgotten.
 
     All of this must be seen: slurmctld's log names the call, less than 5 s before the storm killed

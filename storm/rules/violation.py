@@ -13,7 +13,8 @@ UNASKED, UNWANTED, UNENDED = "powered off unasked", "powered on unasked", "job w
 EVIDENCE, AUDIT, QUEUE = "not enough to judge by", "audit", "queue"
 TRACEBACK, MEMORY, UNREST = "traceback", "memory", "not at rest"
 # Slurm's own, not broken promises: shown, and counted apart.
-FORGOTTEN, SLURM_LOST = "job ended by a call that slurmctld forgot", "job that Slurm itself lost"
+FORGOTTEN = "job ended by what slurmctld forgot"
+SLURM_LOST = "job that Slurm itself lost"
 SLURMS_OWN = frozenset({FORGOTTEN, SLURM_LOST})
 # Seconds: slurmctld saves its state at most so long after a change; killed meanwhile, it has forgotten it.
 UNSAVED = 5.0

@@ -194,7 +194,8 @@ def other_cloud(
     old.add_servers([ServerSpec(name="forgotten", metadata=tags)])
     edit(system, 'cloud = "main"', OTHER_CLOUD.format(auth_url=new.auth_url))
     system.cloud = new
-    run_commands(deploy, system, kept, host.verbs)
+    with slurm.snapshots():
+        run_commands(deploy, system, kept, host.verbs)
     assert not slurm.wrong()
     until(lambda: "stray" in drifted(system, slurm, drift, kept), 30, "the stray", interval=1.0)
     slurm.call_hook("node2", on=True)

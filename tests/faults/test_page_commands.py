@@ -49,7 +49,8 @@ def test_the_commands_of_the_pages_work_as_printed(run_dir: Path, broker_url: st
         assert system.operator("release", "node7").returncode == 0
         slurm.call_hook("node7", on=False)
         system.settle()
-        baked(system, kept)
+        with slurm.snapshots():
+            baked(system, kept)
 
 
 def commands(page: str, heading: str) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from producers.amqp import connection_parameters
@@ -11,6 +13,8 @@ from producers.snapshot import messages, take
 from schemas.snapshot import SlurmNode
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.testbed.whole_system import WholeSystem
 
 ON, OFF = "IDLE+CLOUD", "IDLE+CLOUD+POWERED_DOWN"
@@ -39,6 +43,23 @@ class ScriptedSlurm:
             10.0,
         )
         assert sent.problem is None, sent.problem
+
+    @contextmanager
+    def snapshots(self) -> Iterator[None]:
+        """Publish one each second, as on a real site without end."""
+        over = threading.Event()
+
+        def go_on() -> None:
+            while not over.wait(1.0):
+                self.snapshot()
+
+        publisher = threading.Thread(target=go_on)
+        publisher.start()
+        try:
+            yield
+        finally:
+            over.set()
+            publisher.join()
 
     def _read(self) -> list[SlurmNode]:
         return [SlurmNode(node, self._state(node)) for node in self.fleet.nodes]

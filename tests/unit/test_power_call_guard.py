@@ -418,16 +418,25 @@ def test_a_late_power_off_waits_until_a_boot_that_may_register_has_had_its_time(
     power_off(0.0, off, TIMELY)
 
 
-def test_a_new_server_that_slurm_counts_as_running_is_not_powered_off() -> None:
+def test_a_new_server_is_powered_off_only_if_a_recent_snapshot_shows_it_as_off() -> None:
     """A node that registers is back in Slurm, and gets jobs, without any call of a program."""
 
-    def power_off(slurm: SlurmView | None) -> None:
-        row = replace(WANTED, desired=Desired.READY)
+    def power_off(slurm: SlurmView | None, boot_age: float = 60.0) -> None:
+        row = replace(WANTED, desired=Desired.READY, boot_age=boot_age)
         Guard(OneRow(row), OneView(slurm), 20.0, row, ends_deploy=True)()
 
+    off = shows(Power.OFF)
+    power_off(off)
     power_off(None)  # without snapshots, nobody knows
-    power_off(shows(Power.OFF))
-    power_off(shows(Power.ON, generation=WANTED.generation - 1))
+    for slurm, boot_age in (
+        (off, PROMPT - 0.1),
+        (replace(off, age=55.0), 60.0),
+        (replace(off, recent=False), 60.0),
+    ):
+        with pytest.raises(NotWantedError, match="may register") as caught:
+            power_off(slurm, boot_age)
+        assert caught.value.waits is not None
+        assert caught.value.waits.error == UNCONFIRMED
     with pytest.raises(NotWantedError, match="powers it off itself") as caught:
         power_off(shows(Power.ON))
     assert caught.value.waits is not None

@@ -15,7 +15,7 @@ from storm.evidence import (
     Injected,
     PoweredOn,
 )
-from storm.rules import violation
+from storm.rules import jobs, violation
 from tests.unit.storm_history import AGAIN, GOOD, step
 
 if TYPE_CHECKING:
@@ -84,6 +84,51 @@ OURS: dict[str, Callable[[Evidence], Evidence]] = {
         e, ledger=(PoweredOn("node1", "s1", 104.0, 145.0),), set_down=(("node1", 129.8),)
     ),
 }
+# Job 7 begins at 121, slurmctld is killed with -9 at 122 before it has saved that, and asks for a boot of
+# node1 at 125; for that the server is rebooted.
+FORGOT_JOB = replace(
+    GOOD,
+    calls=(GOOD.calls[0], HookCall("resume", ("node1",), 125.0, 0, 125.2)),
+    steps=(
+        *GOOD.steps[:2],
+        step("r2", "accepted", 125.3, kind="resume", asked=125.1),
+        step("r2", "completed", 131.0, kind="resume"),
+    ),
+    injected=(*GOOD.injected, Injected("slurmctld", "kill", 122.0, 123.5)),
+    beats=(Beats("7", "node1", 121.0, 130.0, None), AGAIN),
+    ledger=(PoweredOn("node1", "s1", 104.0, None),),
+    reboots=(("node1", 129.8),),
+)
+OURS_TOO: dict[str, Callable[[Evidence], Evidence]] = {
+    "slurmctld was not killed": lambda e: replace(e, injected=GOOD.injected),
+    "the kill failed": lambda e: replace(
+        e, injected=(*GOOD.injected, replace(e.injected[-1], made=False))
+    ),
+    "it had saved the job": lambda e: replace(
+        e, injected=(*GOOD.injected, Injected("slurmctld", "kill", 126.5, 127.0))
+    ),
+    "it was killed before the task began": lambda e: replace(
+        e, injected=(*GOOD.injected, Injected("slurmctld", "kill", 120.0, 121.5))
+    ),
+    "it asked before it was killed": lambda e: replace(
+        e, calls=(e.calls[0], replace(e.calls[1], began=121.5))
+    ),
+    "it asked for the boot of another node": lambda e: replace(
+        e, calls=(e.calls[0], replace(e.calls[1], nodes=("node2",)))
+    ),
+    "it asked for no boot": lambda e: replace(e, calls=e.calls[:1]),
+    "the server was powered off": lambda e: replace(
+        e, reboots=(), ledger=(PoweredOn("node1", "s1", 104.0, 129.8),)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OURS_TOO)
+def test_only_a_boot_asked_for_since_passes_for_a_forgotten_job(name: str) -> None:
+    own = jobs.ended_by_us(FORGOT_JOB)
+    assert [one.promise for one in own] == [violation.FORGOTTEN]
+    ours = jobs.ended_by_us(OURS_TOO[name](FORGOT_JOB))
+    assert [one.promise for one in ours] == [violation.ENDED_JOB]
 
 
 def test_a_job_ended_by_a_call_that_slurmctld_forgot_is_slurms_own() -> None:

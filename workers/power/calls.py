@@ -128,11 +128,13 @@ class Guard:
             raise _unconfirmed("the node may register: no recent snapshot since its boot")
 
     def _may_end_deploy(self, row: DesiredRow) -> None:
-        """Refuse to power off a new server that has registered: it gets jobs without any call."""
+        """Refuse to power off a new server that has registered, or may: it gets jobs without any call."""
         slurm = self.snapshots.view()
         if slurm is not None and slurm.has_registered(row.node, row.generation):
             why = "Slurm counts the node as running, and powers it off itself when it is idle"
             raise NotWantedError(why, Cause(DISAGREES, why))
+        if slurm is not None and not _has_seen_boot(row, slurm):
+            raise _unconfirmed("the new server may register: no recent snapshot of Slurm has come")
 
     @staticmethod
     def _require(verdict: Judgement) -> None:
