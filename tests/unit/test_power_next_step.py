@@ -812,3 +812,18 @@ def test_a_stuck_boot_fails_in_time_though_its_request_is_parked_again_and_again
     assert ended.cause.error == "boot_timeout"
     assert rounds.now - parked_until < 2.0
     assert rounds.calls == [START]
+
+
+def test_a_call_that_took_effect_though_its_answer_was_lost_has_its_time() -> None:
+    """Its request waited for an hour while its cloud was away: that is no part of the time of the boot."""
+    group = msgspec.structs.replace(GROUP, boot_timeout=60.0)
+    waiting = replace(first(Kind.RESUME, group), patient_since=ACCEPTED - 3600.0)
+    rounds = Rounds(waiting, (OFF,), CloudError(504, "late"))
+    while not rounds.calls:
+        rounds.run_one()
+    rounds.servers, rounds.answer = (BOOTING,), None
+    while not rounds.parked or rounds.as_of <= rounds.waiting.fresh_after + 1.0:
+        assert rounds.run_one() is None
+    rounds.servers = (SERVER,)
+    assert rounds.run().transition is Transition.COMPLETED
+    assert rounds.calls == [START]

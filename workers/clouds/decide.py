@@ -53,7 +53,7 @@ class NodeView:
             the round; an older one can only power a server on, which Nova refuses if it is wrong.
         calls: the successful calls of this round, by action.
         deleted: how often this round has deleted each server, by id.
-        waited: seconds from the last successful call, or from acceptance, to the listing's request.
+        waited: seconds from the last call that may have been made, or from acceptance, to the listing's request.
         ours: the ids of the servers that carry our tags: they may be deleted.
         own_id: of the server that was acted on last for the node; None if it is unknown.
         trouble: what was wrong with a server that this round has deleted.

@@ -81,7 +81,7 @@ class PendingNode:
         actions: the cloud actions made, by request and round.
         phase: what it waits for.
         fresh_after: only a listing that is requested later can end a round.
-        patient_since: when the last successful call was answered, else when the round was accepted.
+        patient_since: when the last call was answered that may have been made, else when the round was accepted.
         called: whether a call was answered: older listings count for nothing from then on.
         conflicts: how often in a row the cloud said that the server is not as expected.
         trouble: what was wrong with a server that this round has deleted.
@@ -230,7 +230,7 @@ def moved(node: PendingNode, row: DesiredRow, now: float) -> PendingNode:
 
 
 def recorded(node: PendingNode, call: Calling, action: CloudAction, now: float) -> PendingNode:
-    """After a call was answered; a successful one starts patience again."""
+    """After a call was answered; one that may have been made starts patience again."""
     if action.action == FIND_IMAGE:
         return node
     made = node.actions.get(call.key, ())
@@ -239,7 +239,7 @@ def recorded(node: PendingNode, call: Calling, action: CloudAction, now: float) 
     actions, row = {**node.actions, call.key: (*made, action)}, node.row
     if counts_as_boot(action):
         row = replace(row, booted=max(row.booted, call.row.generation))
-    patient_since = now if action.result == DONE else node.patient_since
+    patient_since = now if _may_be_done(action) else node.patient_since
     return replace(node, actions=actions, row=row, patient_since=patient_since)
 
 

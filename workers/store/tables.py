@@ -48,7 +48,7 @@ requests = _state(
     *bigint("decided_at", null=True),
     # JSON list of schemas.events.CloudAction
     *text("actions", default="[]"),
-    # Since acceptance, or since the last successful call; never a difference of two clocks.
+    # Since acceptance, or since the last call that may have been made; never a difference of two clocks.
     *bigint("waited_ms", default="0"),
     sa.Index("requests_by_node", "cluster", "node", "generation"),
     sa.Index("requests_decided", "decided_at"),
