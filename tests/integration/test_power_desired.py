@@ -484,6 +484,24 @@ def test_a_worker_that_did_not_give_its_lease_up_may_have_booted_the_node(
     assert 50 <= (store.read().boot_age or 0) < 70
 
 
+@pytest.mark.parametrize("lease", [LEASE, 0.0], ids=["killed here", "its lease ended"])
+def test_a_worker_that_did_not_give_its_lease_up_may_have_created_the_server_to_deploy(
+    store: Store, monkeypatch: pytest.MonkeyPatch, lease: float
+) -> None:
+    """Whoever goes on must not cut its cloud-init off, nor power it off under a job."""
+    deploy = at(Kind.DEPLOY, 6)
+    killed, second = store.owner(), store.owner()
+    monkeypatch.setattr(second, "is_dead", lambda name: name == killed.name and lease > 0)
+    store.accept(killed, deploy)
+    store.accept(killed, deploy, lease=lease)
+    assert store.read().booted == 0
+    until(lambda: lease > 0 or store.read().lease_left < 0, 5, "the end of its lease")
+    store.accept(second, deploy)
+    assert store.read().booted == deploy.generation
+    store.accept(second, at(Kind.DEPLOY, 7))
+    assert store.read().booted == deploy.generation
+
+
 def test_a_resume_waits_for_a_boot_and_a_suspend_does_not(store: Store) -> None:
     owner = store.owner()
     store.accept(owner, UP_1)

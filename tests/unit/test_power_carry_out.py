@@ -30,7 +30,7 @@ from tests.testbed.pending_nodes import (
     row,
 )
 from workers.broker.delivery import DeliveryHistory
-from workers.clouds.actions import CREATE, DELETE, REBOOT, START
+from workers.clouds.actions import CREATE, DELETE, REBOOT, START, STOP
 from workers.clouds.client import Listing
 from workers.clouds.decide import Act
 from workers.clouds.driver import Answered, CloudDriver, CloudEvent, Listed
@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from schemas.commands import PowerCommand
     from schemas.events import CloudAction
     from workers.clouds.client import Cloud
+    from workers.power.calls import Guard
     from workers.store.power_store import PowerStore
     from workers.store.slurm_view import SnapshotReader
 
@@ -396,6 +397,21 @@ def test_a_resume_of_a_node_whose_suspend_waits_for_its_turn_goes_before_other_s
     bench.steps.turn()
     turns = [bench.driver.next_turn(time.monotonic()) for _ in range(4)]
     assert turns == ["node1", "node2", "node3", "node1"]
+
+
+def test_a_server_that_an_earlier_round_created_to_deploy_is_powered_off_only_if_it_has_not_registered(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A replay comes when its node may have run jobs for days, without any call of Slurm's."""
+    guards: list[Guard] = []
+    monkeypatch.setattr(bench.driver, "call", lambda _call, guard: guards.append(guard))
+    asked = command(kind=Kind.DEPLOY)
+    replayed = pending(asked, DeliveryHistory(round=2))
+    for booted in (asked.generation, asked.generation - 1):
+        waiting = node(asked, replayed, row=row(asked, booted=booted))
+        bench.steps.take(bench.put(waiting), MakeCall(Act(STOP, "id-1")))
+        bench.steps.act()
+    assert [guard.ends_deploy for guard in guards] == [True, False]
 
 
 def test_a_node_that_waits_for_a_whole_listing_orders_one(bench: Bench) -> None:

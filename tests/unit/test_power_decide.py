@@ -268,7 +268,7 @@ def test_of_two_servers_of_ours_the_running_one_is_kept() -> None:
 
 
 def test_a_deployed_server_runs_for_its_deploy_wait_before_it_is_powered_off() -> None:
-    young = view(servers("ACTIVE"), calls={CREATE: 1}, waited=59.0)
+    young = view(servers("ACTIVE"), deployed=True, waited=59.0)
     assert decide(Desired.READY, young, LIMITS) == Wait(60)
     ready = replace(young, waited=60.0)
     assert said(decide(Desired.READY, ready, LIMITS)) == "os-stop"

@@ -159,7 +159,7 @@ def test_a_new_server_that_has_registered_is_left_to_slurm() -> None:
     deploy = command(kind=Kind.DEPLOY)
     registered = Cause(DISAGREES, "Slurm counts the node as running")
     fresh = node(deploy, pending(deploy), row=row(deploy))
-    created = replace(fresh, actions={fresh.key: (action(CREATE),)})
+    created = replace(fresh, row=row(deploy, booted=deploy.generation))
     for waiting, step in (
         (created, Finish(Transition.SUPERSEDED, registered, None)),
         (fresh, ParkNode(registered, FIRST_TIER)),

@@ -60,6 +60,7 @@ from workers.store.power_store import OtherBoot
 
 if TYPE_CHECKING:
     from schemas.commands import PowerCommand
+    from schemas.events import CloudAction
     from workers.config.groups import GroupSettings
 
 FAULT = Cause("server_side", "HTTP 500: boom")
@@ -827,3 +828,28 @@ def test_a_call_that_took_effect_though_its_answer_was_lost_has_its_time() -> No
     rounds.servers = (SERVER,)
     assert rounds.run().transition is Transition.COMPLETED
     assert rounds.calls == [START]
+
+
+DEPLOY = command(kind=Kind.DEPLOY)
+NEW = replace(SERVER, cluster="test", node="node1")
+
+
+@pytest.mark.parametrize(
+    ("booted", "made"),
+    [
+        pytest.param(DEPLOY.generation, [action(CREATE, result="server_side")], id="answer lost"),
+        pytest.param(DEPLOY.generation, [], id="in an earlier round, or by a killed worker"),
+    ],
+)
+def test_a_server_that_may_have_been_created_to_be_deployed_has_its_time_too(
+    booted: int, made: list[CloudAction]
+) -> None:
+    """cloud-init would be cut off, and goes on at no later boot."""
+    group = msgspec.structs.replace(GROUP, server=TEMPLATE, deploy_wait=30.0)
+    waiting = node(DEPLOY, pending(DEPLOY), group=group, row=row(DEPLOY, booted=booted))
+    waiting = replace(waiting, actions={waiting.key: tuple(made)})
+    early, late = ACCEPTED + 29.0, ACCEPTED + 31.0
+    assert step(waiting, cloud(listed(NEW, at=early)), now=early) == WaitFor(ACCEPTED + 30.0)
+    assert step(waiting, cloud(listed(NEW, at=late)), now=late) == MakeCall(Act(STOP, "id-1"))
+    before = replace(waiting, row=row(DEPLOY, booted=DEPLOY.generation - 1), actions={})
+    assert step(before, cloud(listed(NEW, at=early)), now=early) == MakeCall(Act(STOP, "id-1"))

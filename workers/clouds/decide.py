@@ -59,6 +59,7 @@ class NodeView:
         trouble: what was wrong with a server that this round has deleted.
         image_id: the image that this request has made, once it is ready.
         recovered: whether this round has tried to reboot the server out of ERROR.
+        deployed: whether its server was created, or may have been, to be powered off.
         boot_due: whether a running server must boot once more, because slurmctld waits for a boot.
     """
 
@@ -72,6 +73,7 @@ class NodeView:
     trouble: Cause | None = None
     image_id: str | None = None
     recovered: bool = False
+    deployed: bool = False
     boot_due: bool = False
 
 
@@ -122,9 +124,8 @@ def decide(desired: Desired, view: NodeView, group: GroupSettings) -> Decision:
     if surplus:
         return _with_surplus(desired, view, group, surplus)
     action = _actions(desired, view, group).get(server.status)
-    needed = desired in {Desired.UP, Desired.READY}
-    creates_again = needed and group.strategy == "delete" and server.id in view.ours
-    if action == DELETE or (server.task == DELETING and creates_again):
+    creates_again = desired in {Desired.UP, Desired.READY} and group.strategy == "delete"
+    if action == DELETE or (server.task == DELETING and creates_again and server.id in view.ours):
         return _replace(desired, view, group, server)
     if desired is Desired.ADOPTED:
         return _adopt(view, group, server)
@@ -155,7 +156,7 @@ def _at_rest(
         return _bake(view, server)
     if action == REBOOT and (view.recovered or view.calls.get(START) or view.calls.get(UNSHELVE)):
         return Fail(_error_of(server)) if view.fresh else Wait()
-    if desired is Desired.READY and view.calls.get(CREATE) and view.waited < group.deploy_wait:
+    if view.deployed and view.waited < group.deploy_wait:
         return Wait(group.deploy_wait)
     if not view.fresh and (desired is not Desired.UP or action == REBOOT):
         # the server may be another node's by now; to start one in vain harms nobody
@@ -189,9 +190,8 @@ def _without_server(desired: Desired, view: NodeView, group: GroupSettings) -> D
     if not view.fresh:
         return Wait()
     made = view.calls.get(CREATE, 0)
-    hopeless = view.trouble is not None and cause_in(view.trouble.message) is not None
-    if view.trouble is not None and (hopeless or made >= group.boots):
-        return Fail(view.trouble)
+    if (trouble := view.trouble) and (made >= group.boots or cause_in(trouble.message)):
+        return Fail(trouble)
     if made >= group.boots:
         return _fail(view, "create_failed", f"the server is gone again after {made} creations")
     return Act(CREATE, "")

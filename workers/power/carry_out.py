@@ -23,8 +23,6 @@ from workers.power.steps import Finish, MakeCall, ParkNode, Retry, Step, WaitFor
 from workers.store.power_store import OtherBoot, PowerStore
 from workers.store.slurm_view import SnapshotReader
 
-_DRY_RUN = "dry_run"
-
 
 @dataclass(slots=True)
 class StepTaker:
@@ -138,7 +136,7 @@ class StepTaker:
             return
         now = time.monotonic()
         call = Calling(act, node.row, node.key, now)
-        action = CloudAction(act.action, act.server_id or "none", time.time_ns(), _DRY_RUN)
+        action = CloudAction(act.action, act.server_id or "none", time.time_ns(), "dry_run")
         servers = cloud.view.find(node.name, node.row.server_id)
         server = servers[0] if len(servers) == 1 else None
         node = recorded(node, call, action, now)

@@ -115,8 +115,8 @@ class PendingNode:
 
     @property
     def is_deployed(self) -> bool:
-        """Whether a server was created in this round, to be powered off."""
-        return self.row.desired is Desired.READY and CREATE in {one.action for one in self.made}
+        """Whether a server was created for this row, or may have been, to be powered off."""
+        return self.row.desired is Desired.READY and self.row.booted >= self.row.generation
 
     @property
     def request(self) -> Pending | None:
@@ -182,6 +182,7 @@ class PendingNode:
             trouble=self.trouble,
             image_id=self.image_id,
             recovered=any(action.action == REBOOT for action in made),
+            deployed=self.is_deployed,
             boot_due=boot_due,
         )
 
@@ -209,7 +210,9 @@ def joined(  # noqa: PLR0913, PLR0917 - what acceptance found out
         actions={**actions, **node.actions},
     )
     if len(node.requests) == 1 or node.key != before:
-        node = replace(node, patient_since=now - waited.get(node.key, 0.0))
+        created = node.is_deployed and row.unsettled_left  # just now, by a worker that was killed
+        passed = 0.0 if created else waited.get(node.key, 0.0)
+        node = replace(node, patient_since=now - passed)
     return node
 
 

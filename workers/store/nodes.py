@@ -79,8 +79,12 @@ class NodeTable:
             (sa.or_(theirs, nodes.c.unsettled_until > self._settled), self._settled),
             else_=nodes.c.unsettled_until,
         )
-        # it may have booted the node, and not have said so
-        self._maybe_booted = sa.case((theirs, clock), else_=nodes.c.booted_at)
+        # it may have booted the node, or created a server to deploy it, and not have said so
+        creates = sa.and_(theirs, nodes.c.desired == str(Desired.READY))
+        self._maybe_booted = {
+            "booted_at": sa.case((theirs, clock), else_=nodes.c.booted_at),
+            "booted": sa.case((creates, nodes.c.generation), else_=nodes.c.booted),
+        }
         self._higher = {
             "booted": desired_state.booted(dialect, cluster),
             "reached": desired_state.reached(cluster),
@@ -110,9 +114,8 @@ class NodeTable:
         self._note_missed_suspends(connection, commands)
         self._free_the_dead(connection, names)
         free = sa.or_(nodes.c.lease_owner.is_(None), self._mine, nodes.c.lease_until < self._clock)
-        name, until, booted_at = self._lease.owner.name, self._lasts_until, self._maybe_booted
-        taken = {"lease_owner": name, "lease_until": until, "booted_at": booted_at}
-        taken["unsettled_until"] = self._unsettled
+        taken = {"lease_owner": self._lease.owner.name, "lease_until": self._lasts_until}
+        taken |= {"unsettled_until": self._unsettled, **self._maybe_booted}
         self._update(connection, names, free, taken)
         return self.read(connection, names)
 
@@ -276,7 +279,7 @@ class NodeTable:
             (nodes.c.lease_until < self._settled, nodes.c.lease_until), else_=self._settled
         )
         freed = {"lease_owner": None, "lease_until": 0, "unsettled_until": _later(until)}
-        freed["booted_at"] = self._maybe_booted
+        freed |= self._maybe_booted
         longest = int(2000 * self._lease.seconds)
         for holder, left in holders:
             whose = nodes.c.cluster == self._cluster, nodes.c.lease_owner == holder
