@@ -7,7 +7,8 @@ import socket
 import threading
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
@@ -15,6 +16,7 @@ import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
+from workers.process import foreign
 from workers.process.authorities import trusted
 from workers.process.foreign import (
     LONGEST_LINE,
@@ -149,6 +151,32 @@ def test_of_a_request_that_was_given_up_nothing_more_is_sent() -> None:
         connection.settimeout(20)
         with connection, connection.makefile("rb") as file, pytest.raises(ConnectionResetError):
             file.read()
+
+
+def test_nothing_is_sent_where_connecting_alone_took_the_time_of_an_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The resolver has no limit of its own: a call that was wanted when it was asked would undo newer ones."""
+    passed, real = 0.0, socket.getaddrinfo
+
+    def slow(*of: Any) -> Any:  # noqa: ANN401 - the resolver's
+        nonlocal passed
+        passed += 5.0
+        return real(*of)
+
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + passed)
+    monkeypatch.setattr(foreign, "time", clock)
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        with (
+            bounded_session(None, 5.0) as session,
+            pytest.raises(requests.ConnectTimeout, match="too late"),
+        ):
+            session.post(url, b"stop", timeout=5.0)
+        connection, _ = listener.accept()
+        with connection, pytest.raises(ConnectionResetError):
+            connection.recv(100)
 
 
 @pytest.mark.parametrize("length", [b"100000000", b"5"])

@@ -78,7 +78,7 @@ def bounded_session(  # noqa: PLR0913 - each is an independent bound
     Args:
         ca_file: as in `trusted`; a request for which it cannot be used is not made, and its error is
             caused by an AuthoritiesError.
-        seconds: the time for one answer, from its first header to the end of its body.
+        seconds: the time to connect, and the time for one answer, from its first header to its end.
         most: bytes of one answer's body.
         connections: how many are kept open to one host.
         cut: whether the beginning of a body is enough, if the whole is too long or does not come.
@@ -194,14 +194,15 @@ def _unread(error: urllib3.exceptions.HTTPError) -> requests.RequestException:
 
 
 def _pools(seconds: float, until: float) -> dict[str, type[HTTPConnectionPool]]:
-    """Pools whose connections give each answer, headers and body, no more than `seconds`."""
+    """Pools whose connections are made within `seconds`, and give each answer, headers and body, as much."""
 
     def timed(kind: type[HTTPConnection]) -> dict[str, Any]:
         def connect(connection: HTTPConnection) -> None:
+            latest = min(until, time.monotonic() + seconds)
             kind.connect(connection)
             _send_nothing_late(connection.sock, seconds)
             # the resolver, and each further address of the host, have taken time of their own
-            if time.monotonic() >= until:
+            if time.monotonic() >= latest:
                 connection.close()
                 raise urllib3.exceptions.ConnectTimeoutError(connection, "connected too late")
 
