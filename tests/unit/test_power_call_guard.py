@@ -6,6 +6,7 @@ import math
 import time
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 
@@ -19,6 +20,7 @@ from workers.clouds.decide import Act
 from workers.clouds.errors import CloudError, NotWantedError, classify, may_take_effect, rest_asked
 from workers.clouds.nova_requests import Call
 from workers.errors import TokenServiceAwayError
+from workers.power import calls
 from workers.power.admit import DISAGREES, UNCONFIRMED
 from workers.power.calls import Guard
 from workers.power.intake import PROMPT, Pending
@@ -91,6 +93,30 @@ def just_come(asked: PowerCommand) -> Pending:
 def test_a_call_that_is_wanted_may_be_made_while_the_lease_outlasts_it() -> None:
     guard(WANTED)
     guard(replace(WANTED, lease_left=20.1, unsettled_left=5.0))
+
+
+def test_the_time_that_the_guard_itself_took_is_not_left_of_the_lease(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A store that is slow to say what Slurm shows: another worker could have the node before the call ends."""
+    taken, real = 39.0, time.monotonic
+    passed = 0.0
+
+    class SlowView(OneView):
+        def view(self) -> SlurmView | None:
+            nonlocal passed
+            passed += taken
+            return super().view()
+
+    row, now = replace(OFF, generation=MOMENT), just_come(FAILED)
+    monkeypatch.setattr(
+        calls, "time", SimpleNamespace(monotonic=lambda: real() + passed, time_ns=time.time_ns)
+    )
+    made = Guard(OneRow(row), SlowView(shows(Power.OFF)), 20.0, row, now)
+    made()
+    taken = 40.0
+    with pytest.raises(NotWantedError, match=r"the lease ends in 20\.0 s"):
+        made()
 
 
 @pytest.mark.parametrize("tries", [0, 2])

@@ -59,6 +59,7 @@ class Guard:
         Raises:
             NotWantedError: it must not be made.
         """
+        began = time.monotonic()
         row = self.store.read_one(self.wanted.node)
         if row.lease_owner != self.store.owner:
             raise NotWantedError("the lease is no longer ours")
@@ -66,14 +67,15 @@ class Guard:
             raise NotWantedError(f"generation {row.generation} has come")
         if row.held is not None:
             raise NotWantedError(f"the node is on hold: {row.held}")
-        if row.lease_left <= self.api_timeout:
-            raise NotWantedError(f"the lease ends in {row.lease_left:.1f} s")
         if row.desired is Desired.UP:
             self._may_boot(row)
         elif row.desired is Desired.DOWN:
             self._may_power_off(row)
         elif self.ends_deploy:
             self._may_end_deploy(row)
+        left = row.lease_left - (time.monotonic() - began)
+        if left <= self.api_timeout:
+            raise NotWantedError(f"the lease ends in {left:.1f} s")
 
     def _may_boot(self, row: DesiredRow) -> None:
         """Refuse a boot that Slurm has given up, and a reboot that may meet a job."""

@@ -8,13 +8,7 @@ import structlog
 from structlog.typing import FilteringBoundLogger
 
 from workers.clouds.driver import Answered, CloudDriver, Listed
-from workers.clouds.errors import (
-    NotWantedError,
-    Then,
-    Verdict,
-    classify,
-    rest_asked,
-)
+from workers.clouds.errors import NotWantedError, Then, Verdict, classify, rest_asked
 from workers.power.metrics import PowerMetrics
 from workers.power.next_step import action_of, learn_answer
 from workers.power.node import DONE, Calling, noted_boot
