@@ -137,7 +137,7 @@ def init(
     if not slurm.includes_own:
         # echo alone would continue a last line that has no end
         end = "" if read_file(slurm.path).endswith(b"\n") else f"echo >> {slurm.path}; "
-        click.echo(f"  {end}echo 'Include {slurm.path.parent / OWN_LINES}' >> {slurm.path}")
+        click.echo(f"  {end}echo 'Include {OWN_LINES}' >> {slurm.path}")
     if not is_here or BROKER in left:
         where = "where RabbitMQ runs" if is_here else f"on {broker['host']}"
         click.echo("  lamplighter broker users --definitions > definitions.json")

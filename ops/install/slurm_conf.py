@@ -18,8 +18,6 @@ from schemas.fields import shown
 
 # The file that `lamplighter init` writes beside slurm.conf, which includes it.
 OWN_LINES = "lamplighter.conf"
-# Stands for each line that includes it.
-_OWN = f"Include {OWN_LINES}"
 _LONGEST_NAME = 63
 _MOST_FILES, _MOST_DEPTH, _MOST_BYTES = 1000, 50, 2**24
 # What a comment leaves of a line: # begins one, but for \#.
@@ -45,7 +43,7 @@ class SlurmConf:
         partitions: the pairs of each line that begins with PartitionName, by key in lower case, and those of
             the lines PartitionName=DEFAULT before it.
         node_sets: the nodes of each NodeSet by its name, as written.
-        includes_own: whether it includes the file that `init` writes.
+        includes_own: the name by which it includes the file that `init` writes; empty if it does not.
     """
 
     path: Path
@@ -54,7 +52,7 @@ class SlurmConf:
     other_nodes: tuple[str, ...] = ()
     partitions: tuple[Mapping[str, str], ...] = ()
     node_sets: Mapping[str, str] = field(default_factory=dict)
-    includes_own: bool = False
+    includes_own: str = ""
 
     @property
     def user(self) -> str:
@@ -121,9 +119,10 @@ def read_slurm_conf(path: Path) -> SlurmConf:
     values: dict[str, str] = {}
     entries: dict[str, list[dict[str, str]]] = defaultdict(list)
     defaults: dict[str, dict[str, str]] = defaultdict(dict)
-    includes_own = False
+    includes_own = ""
     for line in _lines(path, path.parent, values, iter(range(_MOST_FILES)), _MOST_DEPTH):
-        includes_own = includes_own or line == _OWN
+        if own := _INCLUDE.fullmatch(line):
+            includes_own = own[1]
         pairs = {
             _SPELT.get(key.lower(), key.lower()): quoted or bare
             for key, quoted, bare in _PAIR.findall(line)
@@ -152,7 +151,7 @@ def read_slurm_conf(path: Path) -> SlurmConf:
         featuring = [name for name, found in features if one.get("feature") in found]
         sets[one["nodeset"]] = ",".join(filter(None, [one.get("nodes"), *featuring]))
     partitions = tuple(entries["partitionname"])
-    return SlurmConf(path, values, cloud, others, partitions, sets, includes_own=includes_own)
+    return SlurmConf(path, values, cloud, others, partitions, sets, includes_own)
 
 
 def _lines(
@@ -174,10 +173,8 @@ def _lines(
         raise ConfigError(f"{path}: too many files include others; correct Include in slurm.conf")
     for line in _logical(text):
         included = _INCLUDE.fullmatch(line)
-        if included is None:
+        if included is None or Path(included[1]).name == OWN_LINES:
             yield line
-        elif Path(included[1]).name == OWN_LINES:
-            yield _OWN
         else:
             name = included[1].replace("%c", values.get("clustername", "%c").lower())
             # relative to slurm.conf; for Slurm 22.05, to the file that includes it

@@ -13,7 +13,7 @@ from ops.install.site import (
     SUSPEND_TIMEOUT,
     Site,
 )
-from ops.install.slurm_conf import SlurmConf
+from ops.install.slurm_conf import OWN_LINES, SlurmConf
 from ops.install.slurm_rules import SLOW_SALLOC, rules
 from ops.install.units import PROLOG
 from producers.hosts import expand
@@ -47,6 +47,12 @@ def advice(site: Site) -> Iterator[str]:
             f"ResumeTimeout={longest} in {site.slurm.path} is too short for most virtual machines: "
             f"write ResumeTimeout={RESUME_TIMEOUT} there, and resume_timeout = {RESUME_TIMEOUT} in [slurm] "
             "of lamplighter.toml"
+        )
+    own, parameters = site.slurm.includes_own, site.slurm.values.get("slurmctldparameters", "")
+    if own not in {"", OWN_LINES} and "enable_configless" in parameters.lower().split(","):
+        yield (
+            f"Include {own} in {site.slurm.path}: write Include {OWN_LINES}, without a folder: otherwise nodes that "
+            "get slurm.conf from slurmctld do not get that file, and slurmd does not start there"
         )
     yield from _prolog_advice(site)
     known = set(site.slurm.known_nodes)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from ops.doctor.slurm import config_from
-from ops.install.slurm_conf import read_slurm_conf
+from ops.install.slurm_conf import OWN_LINES, read_slurm_conf
 from producers.hosts import expand
+from tests.testbed.loopback import loopback
+from tests.testbed.processes import Child
 from tests.testbed.slurm import PrivateSlurm, packaged_version
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from tests.testbed.slurm_conf import SlurmSettings
+from tests.testbed.waiting import until
 
 # Everything that slurm.conf(5) allows, and what slurmctld accepts beyond it.
 ODD = (
@@ -91,3 +93,39 @@ def test_an_odd_slurm_conf_is_read_as_slurmctld_reads_it(run_dir: Path) -> None:
     assert conf.cluster == "test-bed"
     for key in ("ResumeTimeout", "SuspendTimeout", "SuspendTime"):
         assert f"{conf.seconds(key, 1)} sec" == config[key]
+
+
+# Before it has slurm.conf, slurmd finds munged at its usual place.
+NODE = """
+mount --make-rslave / 2>/dev/null && mount -t tmpfs none /run
+mkdir -p /run/munge; [ -S /run/munge/munge.socket.2 ] || ln -sf "$0" /run/munge/munge.socket.2
+exec slurmd -D -b -N node1 --conf-server "$1"
+"""
+
+
+def test_a_node_that_gets_slurm_conf_from_slurmctld_gets_our_lines(run_dir: Path) -> None:
+    """Slurmctld sends only files that are included without a folder; slurmd does not start without them."""
+    assert os.geteuid() == 0, "run as root: a node needs a /run of its own"
+    settings = SlurmSettings(nodes=1, slurmctld_parameters="enable_configless")
+    slurm = PrivateSlurm(run_dir / "slurm", settings)
+    ours = slurm.conf_dir / OWN_LINES
+    ours.write_text("TreeWidth=50\n")
+    with slurm.conf.open("a") as file:
+        file.write(f"{include()}\n")
+    sent = slurm.layout.folder / "spool/node1/conf-cache" / OWN_LINES
+    with slurm:
+        ours.unlink()  # as on another host
+        argv = [*loopback().prefix, "unshare", "--mount", "--propagation", "unchanged"]
+        argv += ["sh", "-c", NODE, str(slurm.layout.socket), f"127.0.0.1:{slurm.port}"]
+        node = Child(argv, log=slurm.layout.log_dir / "configless.out")
+        try:
+            until(sent.exists, 30.0, f"our lines on a node; {node.log} says why not")
+        finally:
+            node.kill_session()
+    assert sent.read_text() == "TreeWidth=50\n"
+
+
+def include() -> str:
+    """The line that the quick start adds to slurm.conf."""
+    page = (Path(__file__).parents[2] / "docs/quick-start.md").read_text()
+    return page.partition("echo '")[2].partition("'")[0]

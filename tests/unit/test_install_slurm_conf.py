@@ -65,7 +65,7 @@ def test_an_odd_slurm_conf_is_read_as_slurmctld_reads_it(folder: Path, included_
     clouds = ("a1", "b1", "c1", "cont1", "plain[1-2]", "quoted[1-2],x1", "dr1")
     assert conf.cloud_nodes == clouds
     assert conf.other_nodes == ("static1",)
-    assert (conf.cluster, conf.user, conf.includes_own) == ("vespa-one", "slurm", False)
+    assert (conf.cluster, conf.user, conf.includes_own) == ("vespa-one", "slurm", "")
     assert conf.seconds("ResumeTimeout", 1) == 300
     assert conf.seconds("SuspendTimeout", 1) == 8
     assert conf.longest("ResumeTimeout", 1) == 900
@@ -121,7 +121,7 @@ def test_a_slurm_conf_beside_which_no_file_can_be_included_is_named(folder: Path
         refused.exception
     )
     (folder / "link").symlink_to(odd)
-    assert f"Include {folder}/link/lamplighter.conf" in run(folder / "link", *words).output
+    assert f">> {folder}/link/slurm.conf" in run(folder / "link", *words).output
 
 
 def test_a_slurm_conf_with_a_long_line_takes_no_longer(folder: Path) -> None:
@@ -138,10 +138,7 @@ def test_a_commented_include_is_not_taken_for_one(folder: Path) -> None:
     words = ("--yes", "--cloud=site", "--strategy=stop")
     with (folder / "slurm.conf").open("a") as file:
         file.write("# Include lamplighter.conf\n")
-    assert (
-        f"echo 'Include {folder}/lamplighter.conf' >> {folder}/slurm.conf"
-        in run(folder, *words).output
-    )
+    assert f"echo 'Include lamplighter.conf' >> {folder}/slurm.conf" in run(folder, *words).output
     with (folder / "more.conf").open("a") as file:
         file.write(f"Include {folder}/lamplighter.conf\n")
     assert "echo" not in run(folder, *words).output
@@ -156,7 +153,26 @@ def test_the_command_that_includes_our_lines_leaves_the_last_line_as_it_is(
     output = run(folder, "--yes", "--cloud=site", "--strategy=stop").output
     (command,) = [line for line in output.splitlines() if "echo 'Include" in line]
     subprocess.run(["/bin/sh", "-c", command], check=True)
-    assert path.read_text() == f"{SLURM_CONF}Include {folder}/lamplighter.conf\n"
+    assert path.read_text() == f"{SLURM_CONF}Include lamplighter.conf\n"
+
+
+@pytest.mark.parametrize(
+    ("parameters", "line", "is_named"),
+    [
+        ("a,Enable_Configless", "Include FOLDER/lamplighter.conf", True),
+        ("enable_configless", "Include lamplighter.conf", False),
+        ("cloud_dns", "Include FOLDER/lamplighter.conf", False),
+    ],
+)
+def test_an_include_that_does_not_reach_configless_nodes_is_named(
+    folder: Path, parameters: str, line: str, *, is_named: bool
+) -> None:
+    line = line.replace("FOLDER", str(folder))
+    with (folder / "slurm.conf").open("a") as file:
+        file.write(f"SlurmctldParameters={parameters}\n{line}\n")
+    output = run(folder, "--yes", "--cloud=site", "--strategy=stop").output
+    wanted = f"{line} in {folder}/slurm.conf: write Include lamplighter.conf, without a folder"
+    assert (wanted in output) is is_named
 
 
 def test_slurm_conf_is_read_with_its_included_files(folder: Path) -> None:
@@ -276,7 +292,7 @@ def test_the_ansible_role_includes_our_lines_once_however_they_are_written(
     (folder / "lamplighter.conf.old").touch()
     (folder / "slurm.conf").write_text(f"{line}\n")
     included = read_slurm_conf(folder / "slurm.conf").includes_own
-    assert bool(re.search(found, line)) is included
+    assert bool(re.search(found, line)) is bool(included)
 
 
 STATIC = "NodeName=ws[1-2] State=UNKNOWN\nNodeName=node[1-3] State=CLOUD\nReturnToService=2\n"
