@@ -12,18 +12,20 @@ _SHORTEST = 4
 
 _TOKENS = (
     r"-----BEGIN [A-Z ]*PRIVATE KEY[A-Z ]*-----.*?(?:-----END [A-Z ]*PRIVATE KEY[A-Z ]*-----|\Z)"
-    # a Fernet token of Keystone, and a JSON Web Token
-    r"|gAAAA[\w=-]{16,}|eyJ[\w-]{8,}(?:\.[\w-]*)*"
+    # one whose beginning is before that of the text
+    r"|\A(?:[^\n]*\n)?(?:[^\n]*[A-Za-z0-9+/=][ \t\r]*\n){0,200}[^\n]*-----END [A-Z ]*PRIVATE KEY[A-Z ]*-----"
+    # a Fernet token of Keystone, a JSON Web Token, a token of Vault
+    r"|gAAAA[\w=-]{16,}|eyJ[\w-]{8,}(?:\.[\w-]*)*|\bhv[sbr]\.[\w-]{16,}"
     # a secret of a webhook (Standard Webhooks)
     r"|whsec_[\w+/=-]{16,}"
     r"|(?i:(?<=bearer )|(?<=basic ))\S+"
 )
 _NAME = (
-    r"(?i:passw|passphrase|passcode|pwd|secret|token|credential|signature|scram_"
+    r"(?i:passw|passphrase|passcode|pwd|secret|token|credential|signature|scram_|admin.?pass"
     r"|(?<![a-z])(?:pass|sig)(?![a-z])|(?:api|access|private|auth|url|client).?key|authorization)"
     r"[\w.-]{0,40}(?<!_file)(?<!_files)(?<!_endpoint)"
 )
-_CLOSED = r"(?:\\*[\"']|&quot;|&#34;)"
+_CLOSED = r"(?:\\*[\"']|&quot;|&#34;|%22)"
 _QUOTED = r"(?:\"(?:[^\"\\]|\\.)*\"|'[^']*')"
 _LOOKS = re.compile(
     _TOKENS

@@ -100,6 +100,9 @@ HOSTILE = [
     "-----BEGIN PGP PRIVATE KEY BLOCK-----odd40-----END PGP PRIVATE KEY BLOCK-----",
     r"{\"key\": \"-----BEGIN RSA PRIVATE KEY-----\nodd41\n-----END RSA PRIVATE KEY-----\"}",
     "{'auth': {'password':u'odd42','user':'x'}}",
+    '{"server": {"id": "x", "adminPass": "odd43"}}',
+    "body %22password%22%3A%22odd44%22%2C",
+    "Vault said hvs.AAAAAAAAAAAAAAAAAAAodd45",
 ]
 TOML = """\
 cluster = "c"
@@ -223,8 +226,22 @@ def test_what_looks_like_a_secret_is_masked_in_any_notation(config: Path, run_di
         assert f"odd{number}" not in logged, (line, logged.splitlines()[-len(HOSTILE) - 1 :])
 
 
+@pytest.mark.parametrize("before", ["", "Nov 30 10:00:00 host lamplighter[7]: "])
+def test_a_key_whose_beginning_was_cut_off_is_masked(before: str) -> None:
+    """The last bytes of a log are taken, wherever they begin; the log around a key stays."""
+    key = ["-----BEGIN PRIVATE KEY-----", *("Ab1+" * 16,) * 8, "odd=", "-----END PRIVATE KEY-----"]
+    whole = "".join(f"{before}{line}\n" for line in [*key, "resumed node1"])
+    for cut in range(whole.index("odd")):
+        scrubbed = Scrubber([])(whole[cut:])
+        assert "Ab1+" not in scrubbed
+        assert "odd" not in scrubbed
+        assert scrubbed.endswith("resumed node1\n")
+
+
 @pytest.mark.parametrize(
-    "text", ["://" * 10**5, '"' + "-" * 10**6, "password" + " " * 10**6, "'pass-" * 10**5], ids=len
+    "text",
+    ["a \n" * 10**6, "://" * 10**5, '"' + "-" * 10**6, "password" + " " * 10**6, "'pass-" * 10**5],
+    ids=len,
 )
 def test_no_log_takes_long(text: str) -> None:
     """Names of jobs and answers of strangers are in it."""
