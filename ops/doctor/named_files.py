@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ops.doctor.access import ENTER, READ, WRITE, User, status_of
 from ops.doctor.host import wrong
-from ops.install.units import CONFIG, STATE, WORKERS_USER
+from ops.install.units import CONFIG, HIDDEN, STATE, WORKERS_USER
 from ops.site.findings import Finding
 from ops.site.kinds import Kind
 from producers.addresses import is_loopback
@@ -50,12 +50,19 @@ def runs_here(settings: Settings, role: Role) -> bool:
 def closed_to_worker(
     settings: Settings, kind: Kind, key: str, path: Path, *, own: bool = False
 ) -> Iterator[Finding]:
-    """A file that the user of the workers, as `init` makes it, may not read; `own` if it must be its owner."""
+    """A file that the user of the workers, in its unit as `init` makes it, may not read.
+
+    `own` if it must be its owner.
+    """
     worker = _worker(settings)
     status = status_of(path)
     if worker is None or status is None:
         return
-    if (closed := worker.closed_folder(path)) is not None:
+    places = path, Path(os.path.realpath(path))
+    if hidden := [one for one in HIDDEN if any(place.is_relative_to(one) for place in places)]:
+        words = f"{key}: {path}: systemd's units do not see what is in {hidden[0]}"
+        yield wrong(kind, words, f"move it to {CONFIG}")
+    elif (closed := worker.closed_folder(path)) is not None:
         words = f"{key}: {path}: {worker.name} may not enter {closed}"
         yield wrong(kind, words, f"move it to {CONFIG}, or chmod a+x {closed}")
     elif not worker.may(READ, status):

@@ -100,6 +100,7 @@ def test_a_file_that_the_workers_may_not_read_is_named(
     run_dir: Path, monkeypatch: pytest.MonkeyPatch, text: str, content: str, remedy: str
 ) -> None:
     monkeypatch.setattr(named_files, "CONFIG", run_dir)
+    monkeypatch.setattr(named_files, "HIDDEN", ())
     monkeypatch.setattr(named_files, "WORKERS_USER", "nobody")
     (run_dir / "secret").write_text(content)
     (run_dir / "secret").chmod(0o600)
@@ -116,6 +117,7 @@ def test_authorities_that_the_workers_may_not_read_are_named(
     run_dir: Path, monkeypatch: pytest.MonkeyPatch, key: str, table: str
 ) -> None:
     monkeypatch.setattr(named_files, "CONFIG", run_dir)
+    monkeypatch.setattr(named_files, "HIDDEN", ())
     monkeypatch.setattr(named_files, "WORKERS_USER", "nobody")
     (run_dir / "ca.pem").touch(mode=0o600)
     loaded = settings(run_dir, "")
@@ -126,12 +128,34 @@ def test_authorities_that_the_workers_may_not_read_are_named(
     assert "nobody may not " in found[0].words
 
 
+@pytest.mark.parametrize("file", ["home/ca.pem", "link.pem"])
+def test_authorities_that_the_units_do_not_see_are_named(
+    run_dir: Path, monkeypatch: pytest.MonkeyPatch, file: str
+) -> None:
+    """ProtectHome= and PrivateTmp= hide them, whoever may read them."""
+    monkeypatch.setattr(named_files, "CONFIG", run_dir)
+    monkeypatch.setattr(named_files, "HIDDEN", (run_dir / "home",))
+    monkeypatch.setattr(named_files, "WORKERS_USER", "nobody")
+    (run_dir / "home").mkdir()
+    (run_dir / "home/ca.pem").touch()
+    (run_dir / "link.pem").symlink_to(run_dir / "home/ca.pem")
+    loaded = settings(run_dir, "")
+    text = loaded.path.read_text().replace("[clouds.c]\n", f'[clouds.c]\nca_file = "{file}"\n', 1)
+    loaded.path.write_text(text)
+    found = [one for one in of_settings(load(loaded.path, {})) if one.kind == "rights"]
+    words = (
+        f"clouds.c.ca_file: {run_dir}/{file}: systemd's units do not see what is in {run_dir}/home"
+    )
+    assert [(one.words, one.remedy) for one in found] == [(words, f"move it to {run_dir}")]
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="looks with the rights of another user")
 def test_an_audit_file_that_the_workers_may_not_write_is_named(
     run_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As with the defaults, which lie beside lamplighter.toml: the worker says so in its log alone."""
     monkeypatch.setattr(named_files, "CONFIG", run_dir)
+    monkeypatch.setattr(named_files, "HIDDEN", ())
     monkeypatch.setattr(named_files, "WORKERS_USER", "nobody")
     found = [one.words for one in of_settings(settings(run_dir, ""))]
     assert found == [
