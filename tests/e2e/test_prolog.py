@@ -297,6 +297,17 @@ def test_a_requeued_job_is_not_held_by_another_one_on_its_node(site: Site) -> No
         site.end(stays)
 
 
+def test_a_requeued_task_of_an_array_is_not_held_by_another_one_on_its_node(site: Site) -> None:
+    with site.worker():
+        array = ["--parsable", "--array=1-2", "-n1", f"--nodelist={next(site.nodes)}"]
+        job = int(site.slurm.run("sbatch", *array, text=JOB))
+        site.waits(2)
+        with site.not_held(left=1):
+            site.slurm.scontrol("requeuehold", f"{job}_1")
+        until(lambda: list(site.releases().values()) == ["left"], 20, "the watcher to know")
+        site.end(job)
+
+
 @pytest.mark.parametrize("jobs", [1, 10])
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP, signal.SIGTERM])
 def test_no_job_waits_for_a_worker_that_does_not_answer(

@@ -396,6 +396,17 @@ def test_the_name_of_a_job_ends_no_wait(name: str) -> None:
     assert not has_left(8, own + shown)
 
 
+def test_a_requeued_task_of_an_array_is_noticed_although_slurm_shows_it_twice() -> None:
+    """With the first task, too; so it does with the parts of a heterogeneous job."""
+    task = "JobId=8 ArrayJobId=7 ArrayTaskId=1 JobName=a JobState=PENDING Reason=JobHeldUser\n"
+    first = "JobId=7 ArrayJobId=7 ArrayTaskId=2 JobName=a JobState=CONFIGURING Reason=None\n"
+    shown = f"{task}\nscontrol: show job 7\n{first}{task}"
+    assert has_left(8, shown)
+    assert not has_left(7, shown)
+    other = task.replace("PENDING", "CONFIGURING")
+    assert not has_left(8, f"{shown}{other}{task}"), "what imitates it ends no wait"
+
+
 def test_a_job_does_not_wait_longer_than_its_ceiling() -> None:
     assert decided(BOOTING, 99.0) is None
     assert decided(BOOTING, 100.0) is Release.CEILING

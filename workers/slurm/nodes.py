@@ -168,13 +168,14 @@ def _field(fixed: str, name: str) -> str:
 def job_states_from(output: str) -> Mapping[int, str]:
     """The states of the jobs that `scontrol --oneliner show job` printed, by number; other lines are ignored.
 
-    A job's name can imitate a state, or the line of a job: what is there twice is not known, and empty.
+    A job's name can imitate a state, or the line of a job: a job with two states has an empty one. Lines that
+    agree are usual: with the first job of an array, or of a heterogeneous job, Slurm shows all the others.
     """
     states: dict[int, str] = {}
     for line in output.split("\n"):
         if found := _JOB_LINE.match(line):
-            job_id = int(found[1])
-            states[job_id] = "" if job_id in states else _field(line, "JobState")
+            job_id, state = int(found[1]), _field(line, "JobState")
+            states[job_id] = state if states.get(job_id, state) == state else ""
     return states
 
 
