@@ -8,6 +8,7 @@ import time
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import pairwise
 from typing import TYPE_CHECKING, cast
 from unittest.mock import Mock
 
@@ -26,6 +27,7 @@ from workers.slurm.prolog_release import Release
 from workers.store.heartbeats import PROBLEM
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
@@ -46,6 +48,8 @@ class FakeSlurm:
     jobs: dict[int, str | None] = field(default_factory=dict)
     problems: list[Exception] = field(default_factory=list)
     asked: int = 0
+    asked_at: list[float] = field(default_factory=list)
+    takes: float = 0.0  # seconds for each query
     closed: int = 0
     asked_jobs: list[int] = field(default_factory=list)
     query: str = ""
@@ -61,6 +65,8 @@ class FakeSlurm:
         assert query.startswith(("show node", "show job"))
         self.query = query
         self.asked += 1
+        self.asked_at.append(time.monotonic())
+        time.sleep(self.takes)
         if self.problems:
             raise self.problems.pop()
 
@@ -315,6 +321,21 @@ def test_a_script_gets_its_next_line_well_before_its_limit(
             watcher.turn(prolog._TURN)
         assert script.poll() is None
         assert max(call.args[0] for call in wait.call_args_list) <= prolog._LIMIT / 3
+
+
+def test_jobs_that_come_one_after_the_other_cost_no_reading_after_the_other(bench: Bench) -> None:
+    """As short jobs do on nodes that are up: where Slurm has thousands of nodes, a reading takes long."""
+    bench.slurm.nodes, bench.slurm.takes = READY, 0.1
+    with bench.watcher() as watcher:
+
+        def goes_on(script: subprocess.Popen[bytes]) -> None:
+            turn_until(watcher, lambda: script.poll() == 0, "it to go on")
+
+        for _ in range(3):
+            goes_on(bench.scripts.start(SLURM_JOB_NODELIST="node1"))
+    pauses = [later - before for before, later in pairwise(bench.slurm.asked_at)]
+    assert len(pauses) == 2
+    assert min(pauses) >= bench.slurm.takes + prolog._LEAST
 
 
 def test_a_script_that_comes_costs_no_line_for_each_that_waits(

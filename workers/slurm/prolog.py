@@ -27,9 +27,9 @@ from workers.slurm.prolog_release import GRACE, PrologJob, Release, has_left, re
 from workers.slurm.prolog_slots import default_slots, is_tuned
 from workers.slurm.scontrol import Slurm
 
-# Seconds between two readings of the nodes: at least, in relation to a reading's time, at most. Without
-# readings, scontrol ends.
-_LEAST, _SHARE, _MOST, _IDLE = 0.25, 10, 1.0, 60.0
+# Seconds between two readings of the nodes: at least, in relation to a reading's time, at most; for new scripts
+# less, but also in relation to it: their jobs' nodes may be up. Without readings, scontrol ends.
+_LEAST, _SHARE, _MOST, _SHARE_NEW, _IDLE = 0.25, 10, 1.0, 3, 60.0
 # A job is looked at when one of its nodes has changed, since it may have left it to another job: a requeued
 # job does not start again while its script waits. Otherwise after so many seconds; so many jobs a second, at once.
 _JOB_PACE, _JOBS_A_SECOND, _JOBS_AT_ONCE = 30.0, 2, 20
@@ -90,17 +90,18 @@ class PrologWatcher:
         """
         if self._waiting:
             at = self._kept_at + self._limit() / 3
-            at = at if self._asked_at is not None else min(at, self._read_at + self._pace())
+            at = at if self._asked_at is not None else min(at, self._due_at())
             timeout = max(0.0, min(timeout, at - time.monotonic()))
         self._fifos.wait(timeout, self._session.fds)
         # first those that have ended: when slurmctld starts again, they come again
         for fd in self._fifos.ended(self._waiting):
             self._end(fd, Release.LEFT)
-        new = [self._admit(arrival) for arrival in self._fifos.arrivals()]
+        for arrival in self._fifos.arrivals():
+            self._admit(arrival)
         if self._asked_at is not None:
             self._listen(self._asked_at)
         if self._asked_at is None and self._waiting:
-            if any(new) or self._is_due():
+            if time.monotonic() >= self._due_at():
                 self._ask_for_nodes()
             else:
                 self._ask_for_jobs()
@@ -110,8 +111,8 @@ class PrologWatcher:
         self._keep()
         self._metrics.waiting.set(len(self._waiting))
 
-    def _admit(self, arrival: Arrival) -> bool:
-        """Whether a script waits from now on."""
+    def _admit(self, arrival: Arrival) -> None:
+        """Let a script wait from now on, or go on at once."""
         now = time.monotonic()
         try:
             nodes = tuple(expand(arrival.hostlist)) if arrival.job_id else ()
@@ -137,21 +138,17 @@ class PrologWatcher:
                 self._kept_at = 0.0
             else:
                 self._fifos.keep(arrival.fd, self._said)
-            return True
+            return
         if nodes:
             closed = now < self._closed_until
             self._metrics.released(Release.LEFT if closed else Release.FULL)
         self._fifos.let_go(arrival.fd)
-        return False
 
-    def _is_due(self) -> bool:
-        """Whether the nodes are to be read again; scripts that no query was about are not known yet."""
-        unknown = self._waiting.keys() - self._asked
-        return bool(unknown) or time.monotonic() >= self._read_at + self._pace()
-
-    def _pace(self) -> float:
-        """Seconds between two readings of the nodes."""
-        return min(max(_LEAST, _SHARE * self._took), _MOST)
+    def _due_at(self) -> float:
+        """When the nodes are to be read again; earlier if there are scripts that no query was about."""
+        if self._waiting.keys() <= self._asked:
+            return self._read_at + min(max(_LEAST, _SHARE * self._took), _MOST)
+        return self._read_at + min(_SHARE_NEW * self._took, _LEAST)
 
     def _ask_for_nodes(self) -> None:
         names = sorted({name for job in self._waiting.values() for name in job.nodes})
