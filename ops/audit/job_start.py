@@ -120,13 +120,17 @@ def _registrations_and_starts(
 
 
 def _last_registration(connection: sa.Connection, start: JobEvent, since: int) -> int | None:
-    """When the last of the job's nodes registered before its start; None if that is not recorded."""
+    """When the last of the job's nodes registered before its start; None if that is not recorded.
+
+    What was before its submission, which a requeue sets again, it has not waited for.
+    """
     found: list[int] = []
+    since = _whole_second(max(since, start.submitted_at))
     for names in batched(start.nodes):
         query = sa.select(sa.func.max(audit.c.time)).where(
             audit.c.subject.in_(names),
             audit.c.type == REGISTERED,
-            audit.c.time >= _whole_second(since),
+            audit.c.time >= since,
             audit.c.time <= start.time,
         )
         found += [time for time in connection.execute(query).scalars() if time is not None]

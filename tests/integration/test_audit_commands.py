@@ -194,16 +194,16 @@ def test_a_node_whose_clock_is_ahead_has_not_registered_after_its_job_had_starte
 
 
 def test_a_job_that_was_requeued_has_not_waited_for_slurms_timer(site: Installation) -> None:
-    """Slurm gave it its node again later, or it started there once more."""
-    asked = [command(f"node3{job}", jobs=(job,), generation=at(700)) for job in (1, 2)]
-    starts = [(1, 1140), (2, 742), (2, 1140)]
+    """Slurm gave it its node again later, or at once, or it started there once more."""
+    asked = [command(f"node3{job}", jobs=(job,), generation=at(700)) for job in (1, 2, 3)]
+    starts = [(1, 1140, 725), (2, 742, 725), (2, 1140, 725), (3, 745, 735)]
     record(
         site,
         [
             *(event(Transition.ACCEPTED, one, time=at(701)) for one in asked),
             *(event(Transition.COMPLETED, one, time=at(720)) for one in asked),
             *(Registration("test", one.node, at(730)) for one in asked),
-            *(started(job, time, f"node3{job}", submitted=725) for job, time in starts),
+            *(started(job, time, f"node3{job}", submitted=when) for job, time, when in starts),
         ],
     )
     (one,) = site.lamplighter("audit", "why", "1", "--json").lines
@@ -214,9 +214,12 @@ def test_a_job_that_was_requeued_has_not_waited_for_slurms_timer(site: Installat
     )
     (two,) = site.lamplighter("audit", "why", "2", "--json").lines
     assert two["slurm_timer_seconds"] == 12
+    (three,) = site.lamplighter("audit", "why", "3", "--json").lines
+    assert three["slurm_timer_seconds"] is None
+    assert three["waits"][-1]["what"] == "until Slurm started job 3"
     engine = open_store(site.settings.store.audit_url, "audit")
     with reading(engine) as connection:
-        assert [job_history(connection, job).timer for job in (1, 2)] == [None, None]
+        assert [job_history(connection, job).timer for job in (1, 2, 3)] == [None, None, None]
     engine.dispose()
 
 
