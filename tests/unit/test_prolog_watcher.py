@@ -47,6 +47,7 @@ class FakeSlurm:
     nodes: str | None = BOOTING
     jobs: dict[int, str | None] = field(default_factory=dict)
     problems: list[Exception] = field(default_factory=list)
+    release: str = "slurm-wlm 24.11.5"
     asked: int = 0
     asked_at: list[float] = field(default_factory=list)
     takes: float = 0.0  # seconds for each query
@@ -84,7 +85,7 @@ class FakeSlurm:
         return f"JobId={job} JobName=a JobState={state} Reason=None\n"
 
     def version(self) -> str:
-        return "slurm-wlm 24.11.5"
+        return self.release
 
 
 @dataclass
@@ -389,6 +390,24 @@ def test_no_more_jobs_wait_than_half_of_the_files_that_may_be_open(
         bench.turn_until_released(watcher, Release.FULL)
         assert (bench.value("slots"), bench.value("waiting")) == (1, 1)
         until(lambda: sum(script.poll() == 0 for script in scripts) == 1, 10, "one to go on")
+
+
+@pytest.mark.parametrize("stopped", ["script killed", "all released"])
+def test_the_slots_are_found_out_again_when_slurmctld_may_have_ended(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, stopped: str
+) -> None:
+    """The next one may be older, or lack GLIBC_TUNABLES; it runs the scripts of all jobs again at once."""
+    monkeypatch.setattr(prolog, "_CLOSED", 0.0)
+    monkeypatch.setattr(prolog, "is_tuned", lambda: False)
+    with bench.watcher() as watcher:
+        script = bench.scripts.start(SLURM_JOB_NODELIST="node1")
+        turn_until(watcher, lambda: bench.value("slots") == 40, "the slots")
+        bench.slurm.release = "slurm-wlm 22.05.8"
+        script.kill() if stopped == "script killed" else bench.scripts.start("--release")
+        bench.turn_until_released(watcher, Release.LEFT)
+        bench.scripts.start(SLURM_JOB_NODELIST="node1")
+        turn_until(watcher, lambda: bench.waits(1), "it to wait")
+        assert bench.value("slots") == 10
 
 
 @pytest.mark.slow

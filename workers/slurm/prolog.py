@@ -96,6 +96,7 @@ class PrologWatcher:
         # first those that have ended: when slurmctld starts again, they come again
         for fd in self._fifos.ended(self._waiting):
             self._end(fd, Release.LEFT)
+            self._slots_at = -inf  # with slurmctld, perhaps
         for arrival in self._fifos.arrivals():
             self._admit(arrival)
         if self._asked_at is not None:
@@ -120,11 +121,11 @@ class PrologWatcher:
         except MalformedMessageError:
             nodes = ()
         if not arrival.job_id:
-            self._closed_until = now + _CLOSED
+            self._closed_until, self._slots_at = now + _CLOSED, -inf
             self._log.info("prolog_released", jobs=len(self._waiting))
             for fd in list(self._waiting):
                 self._end(fd, Release.LEFT)
-        if not self._waiting and now >= self._slots_at + _SLOTS_PACE:
+        if nodes and not self._waiting and now >= self._slots_at + _SLOTS_PACE:
             # slurmctld may be another one, or have another environment
             self._slots_at = now
             slots = self._set_slots or default_slots(self._slurm.version(), tuned=is_tuned())
