@@ -287,6 +287,18 @@ def test_a_failed_start_leaves_the_folder_to_the_next_one(scripts: Scripts) -> N
         assert script.wait(10) == 0
 
 
+def test_a_script_that_removes_its_fifo_does_not_disturb_a_worker_that_starts(
+    scripts: Scripts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has not got an answer, and goes on."""
+    gone = scripts.folder / "wait.1.1"
+    monkeypatch.setattr(Path, "glob", lambda _folder, _pattern: [gone])
+    with PrologFifos(scripts.folder) as fifos:
+        script = scripts.start()
+        fifos.let_go(arrival(fifos).fd)
+        assert script.wait(10) == 0
+
+
 @pytest.fixture
 def many_files() -> Iterator[None]:
     """More than 1,024 open files: select(2) takes no number above."""

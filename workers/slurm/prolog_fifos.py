@@ -56,7 +56,7 @@ class PrologFifos:
                 with suppress(OSError):
                     fcntl.fcntl(self._door, fcntl.F_SETPIPE_SZ, _DOOR_BYTES)
                 for left in folder.glob("wait.*"):
-                    left.unlink()
+                    left.unlink(missing_ok=True)
                 self._alive = _held(folder / "alive")
                 held = (("door", self._door), ("alive", self._alive))
                 self._places = [(f"{folder}/{name}", os.fstat(fd)) for name, fd in held]
