@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from threading import Thread
 
 from ops.cli.errors import explain
-from ops.site.findings import Finding, Severity
+from ops.site.findings import Finding, away, wrong
 from ops.site.kinds import Kind
 from producers.settings import ConfigError
 
@@ -26,9 +26,9 @@ def findings_of(what: str, check: Callable[[], Iterable[Finding]]) -> list[Findi
     problem = failure_of(lambda: found.extend(check()))
     if problem is None:
         return found
-    severity = Severity.WRONG if isinstance(problem, ConfigError) else Severity.AWAY
     remedy = f"correct this, and run lamplighter doctor again: the rest of {what} was not checked"
-    return [*found, Finding(severity, Kind.CHECK, f"{what}: {words_of(problem)}", remedy)]
+    say = wrong if isinstance(problem, ConfigError) else away
+    return [*found, say(Kind.CHECK, f"{what}: {words_of(problem)}", remedy)]
 
 
 def failure_of(work: Callable[[], object], seconds: float | None = None) -> Exception | None:

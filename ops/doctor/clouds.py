@@ -9,9 +9,8 @@ import hostlist
 
 from ops.cli.session import Session
 from ops.cli.terminal import cut
-from ops.doctor.host import wrong
 from ops.doctor.parts import of_clock
-from ops.site.findings import Finding, Severity
+from ops.site.findings import Finding, away, note, wrong
 from ops.site.kinds import Kind
 from workers.clouds.client import Cloud
 from workers.clouds.errors import BadTemplateError, CloudError, CloudSettingError
@@ -69,7 +68,7 @@ def of_clouds(session: Session, settings: Settings) -> Iterator[Finding]:
     except LamplighterError as error:
         words = f"no cloud can be looked at: {error}"
         remedy = "start the token service: systemctl start lamplighter-tokens"
-        yield Finding(Severity.AWAY, Kind.CLOUD, words, remedy)
+        yield away(Kind.CLOUD, words, remedy)
 
 
 def _refused(name: str, error: CloudError) -> Finding:
@@ -81,7 +80,7 @@ def _refused(name: str, error: CloudError) -> Finding:
 
 def _away(name: str, error: Exception) -> Finding:
     remedy = f"lamplighter tokens test {shlex.quote(name)} shows login and compute API"
-    return Finding(Severity.AWAY, Kind.CLOUD, f"clouds.{name}: {error}", remedy)
+    return away(Kind.CLOUD, f"clouds.{name}: {error}", remedy)
 
 
 def _role_remedy(name: str) -> str:
@@ -136,7 +135,7 @@ def _of_parts(table: str, problems: Sequence[PartProblem]) -> Iterator[Finding]:
         else:
             words = f"{table}.{one.field} was not checked: {one.words}"
             remedy = f"look at {one.field} in the cloud yourself"
-            yield Finding(Severity.NOTE, Kind.CLOUDS_UNKNOWN, words, remedy)
+            yield note(Kind.CLOUDS_UNKNOWN, words, remedy)
 
 
 def _look(name: str, settings: Settings, client: TokenClient) -> CloudView:

@@ -30,7 +30,7 @@ from ops.doctor.slurm import config_from, of_names, of_slurm, of_slurm_places, u
 from ops.doctor.units import of_systemd
 from ops.install.slurm_conf import read_slurm_conf
 from ops.site import findings
-from ops.site.findings import Finding, Severity
+from ops.site.findings import Finding, Severity, away, note, wrong
 from ops.site.kinds import Kind
 from producers.settings import ConfigError
 from schemas.errors import MalformedMessageError
@@ -117,7 +117,7 @@ def _all_findings(session: Session) -> Iterator[Finding]:
     except ConfigError as error:
         yield from findings_of("lamplighter.toml", lambda: of_configuration(session.config))
         remedy = "correct that; lamplighter config says what each setting means"
-        yield Finding(Severity.WRONG, Kind.CONFIGURATION, str(error), remedy)
+        yield wrong(Kind.CONFIGURATION, str(error), remedy)
         return
     role = settings.broker.role
     slurm: dict[str, str] = {}
@@ -146,7 +146,7 @@ def _all_findings(session: Session) -> Iterator[Finding]:
     else:
         words = f"the clouds were not looked at: the role {role} gets no token"
         remedy = "run this where the role operator has its password"
-        yield Finding(Severity.NOTE, Kind.CLOUDS_UNKNOWN, words, remedy)
+        yield note(Kind.CLOUDS_UNKNOWN, words, remedy)
 
 
 def of_this_host(session: Session) -> Session:
@@ -196,7 +196,7 @@ def _of_slurmctld(session: Session, settings: Settings, slurm: dict[str, str]) -
         text = SlurmCommands(settings).query("scontrol", "show", "config")
         seen = _seen(settings)
     except (SlurmAwayError, ConfigError, MalformedMessageError) as error:
-        yield Finding(Severity.AWAY, Kind.SLURM, str(error), "start slurmctld")
+        yield away(Kind.SLURM, str(error), "start slurmctld")
         return
     slurm |= config_from(text)
     kept = seen.power_saving.excluded if seen.power_saving else ()

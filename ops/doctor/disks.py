@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from ops.site.findings import Finding, Severity
+from ops.site.findings import Finding, wrong
 from ops.site.kinds import Kind
 
 # Less free space than this, in bytes, and a storm of requests may fill the disk.
@@ -28,7 +28,7 @@ def of_space(key: str, path: Path) -> Iterator[Finding]:
     if free < _SPACE:
         words = f"{key}: the file system of {path} has {free >> 20} MiB left"
         remedy = "free some space: a full disk stops the hooks"
-        yield Finding(Severity.WRONG, Kind.SPACE, words, remedy)
+        yield wrong(Kind.SPACE, words, remedy)
 
 
 def of_disk(key: str, path: Path, *, shared: bool = False) -> Iterator[Finding]:
@@ -42,7 +42,7 @@ def of_disk(key: str, path: Path, *, shared: bool = False) -> Iterator[Finding]:
         where = "on a network"
     if where is not None:
         words = f"{key}: {path} is {where} ({kind})"
-        yield Finding(Severity.WRONG, Kind.DISK, words, f"name a local disk in {key}")
+        yield wrong(Kind.DISK, words, f"name a local disk in {key}")
 
 
 def file_system(path: Path) -> str:

@@ -1,6 +1,5 @@
 """Checks the files and folders of this host."""
 
-import shlex
 import stat
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,7 +10,7 @@ import sqlalchemy as sa
 from ops.doctor.access import ENTER, READ, WRITE, User, start_of, status_of
 from ops.doctor.disks import of_disk, of_space
 from ops.install.units import AUDIT
-from ops.site.findings import Finding, Severity, of_spools
+from ops.site.findings import Finding, fixable, note, of_spools, wrong
 from ops.site.kinds import Kind
 from ops.site.spooled import spools
 from producers.broker_settings import BrokerSettings
@@ -30,17 +29,6 @@ _CONFINE = {
     "store.url": "its workers need that; with PostgreSQL each role has its part (docs/security.md)",
     "store.audit_url": f"move the audit log to {AUDIT} (docs/operations.md)",
 }
-
-
-def wrong(kind: Kind, words: str, remedy: str) -> Finding:
-    """A finding about which an operator must do something."""
-    return Finding(Severity.WRONG, kind, words, remedy)
-
-
-def fixable(kind: Kind, words: str, *command: str | Path) -> Finding:
-    """A finding that a command ends: it creates a folder, or takes rights away."""
-    fix = tuple(map(str, command))
-    return Finding(Severity.WRONG, kind, words, shlex.join(fix), fix)
 
 
 def of_host(settings: Settings, slurm_user: str | None) -> Iterator[Finding]:
@@ -215,7 +203,7 @@ def of_stores(settings: Settings, hooks: User | None = None) -> Iterator[Finding
         yield from _closed_to_others(key, path)
         if hooks is not None and _can_change(hooks, path):
             words = f"{key}: {hooks.name}, as whom the hooks run, can change {path} past its roles"
-            yield Finding(Severity.NOTE, Kind.DATABASE, words, _CONFINE[key])
+            yield note(Kind.DATABASE, words, _CONFINE[key])
         start = start_of(path)
         if start and not start.startswith(_SQLITE):
             words = f"{key}: {path} is not a database of SQLite"

@@ -5,9 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from ops.cli.errors import STORE_ERRORS
 from ops.cli.session import Session
-from ops.doctor.host import wrong
 from ops.site import kinds
-from ops.site.findings import Finding
+from ops.site.findings import Finding, wrong
 from schemas.commands import Kind
 from schemas.envelope import parse
 from schemas.errors import MalformedMessageError

@@ -5,9 +5,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ops.doctor.access import ENTER, READ, WRITE, User, status_of
-from ops.doctor.host import wrong
 from ops.install.units import CONFIG, HIDDEN, STATE, WORKERS_USER
-from ops.site.findings import Finding
+from ops.site.findings import Finding, wrong
 from ops.site.kinds import Kind
 from producers.addresses import is_loopback
 from producers.broker_settings import read_password

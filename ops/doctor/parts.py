@@ -11,9 +11,8 @@ import sqlalchemy as sa
 
 from ops.cli.errors import STORE_ERRORS, describe_error
 from ops.cli.session import Session, StoreKind
-from ops.doctor.host import fixable, wrong
 from ops.site import findings
-from ops.site.findings import Finding, Severity
+from ops.site.findings import Finding, away, fixable, note, wrong
 from ops.site.kinds import Kind
 from ops.site.management import ManagementApi
 from ops.site.status import store_findings
@@ -56,7 +55,7 @@ def of_broker(session: Session) -> Iterator[Finding]:
         yield wrong(Kind.BROKER, str(error), "correct that setting, or the file that it names")
     except BrokerError as error:
         remedy = f"start RabbitMQ, or correct {session.settings.broker.field}"
-        yield Finding(Severity.AWAY, Kind.BROKER, describe_error(error), remedy)
+        yield away(Kind.BROKER, describe_error(error), remedy)
 
 
 def of_notify(settings: Settings, depths: Sequence[QueueDepth]) -> Iterator[Finding]:
@@ -98,12 +97,12 @@ def _of_management(session: Session, absent: Collection[str]) -> Iterator[Findin
     unknown = "arguments and members of queues, and the broker's clock, were not checked"
     if not settings.management_urls:
         remedy = "write broker.management_url, if the broker has its plugin rabbitmq_management"
-        yield Finding(Severity.NOTE, Kind.MANAGEMENT_UNKNOWN, unknown, remedy)
+        yield note(Kind.MANAGEMENT_UNKNOWN, unknown, remedy)
         return
     if users is not None:
         if not os.access(users.secret_file(Role.SETUP), os.R_OK):
             words = f"{unknown}: {user_name()} may not read the password of the role {Role.SETUP}"
-            yield Finding(Severity.NOTE, Kind.MANAGEMENT_UNKNOWN, words, "run this as root")
+            yield note(Kind.MANAGEMENT_UNKNOWN, words, "run this as root")
             return
         settings = session.of_role(Role.SETUP).settings
     required = topology(notify_keys=settings.notify_keys)
@@ -156,10 +155,10 @@ def of_store(session: Session) -> Iterator[Finding]:
         if _is_refused(error) and role not in _READERS:
             words = f"the store was not checked: the role {role} may not"
             remedy = "run this where the role operator or reader has its password"
-            yield Finding(Severity.NOTE, Kind.STORE_UNKNOWN, words, remedy)
+            yield note(Kind.STORE_UNKNOWN, words, remedy)
         else:
             remedy = "start the database and the workers, or correct store.url and store.audit_url"
-            yield Finding(Severity.AWAY, Kind.STORE, describe_error(error), remedy)
+            yield away(Kind.STORE, describe_error(error), remedy)
 
 
 def _is_refused(error: Exception) -> bool:
@@ -179,7 +178,7 @@ def _of_database_user(session: Session) -> Iterator[Finding]:
                 f"store.audit_url: user {connection.engine.url.username} may delete audit records"
             )
             remedy = "lamplighter database roles gives each role its own user (docs/security.md)"
-            yield Finding(Severity.NOTE, Kind.DATABASE, words, remedy)
+            yield note(Kind.DATABASE, words, remedy)
 
 
 def of_clock(whose: str, theirs: float, ours: float) -> Iterator[Finding]:
@@ -203,4 +202,4 @@ def of_logins(session: Session, settings: Settings) -> Iterator[Finding]:
                     yield wrong(Kind.LOGIN, f"clouds.{cloud}: {report.trouble}", remedy)
     except (TokenError, BrokerError) as error:
         remedy = "systemctl start lamplighter-tokens, or without systemd lamplighter worker tokens"
-        yield Finding(Severity.AWAY, Kind.TOKENS, describe_error(error), remedy)
+        yield away(Kind.TOKENS, describe_error(error), remedy)

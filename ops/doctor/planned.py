@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from ops.doctor.host import wrong
 from ops.install import units
 from ops.install.place import PlannedFile
 from ops.install.units import (
@@ -16,7 +15,7 @@ from ops.install.units import (
     TOKENS_USER,
     WORKERS_USER,
 )
-from ops.site.findings import Finding
+from ops.site.findings import Finding, wrong
 from ops.site.kinds import Kind
 from producers.config_file import FILE_NAME
 from schemas.roles import Role

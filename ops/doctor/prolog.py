@@ -9,11 +9,10 @@ import sqlalchemy as sa
 from ops.cli.errors import STORE_ERRORS
 from ops.cli.session import Session
 from ops.doctor.access import User, status_of
-from ops.doctor.host import wrong
 from ops.doctor.slurm import user_of, version_of
 from ops.install.slurm_rules import SLOW_SALLOC
 from ops.install.units import PROGRAMS, PROLOG, PROLOG_DROP_IN, RUN
-from ops.site.findings import Finding, Severity
+from ops.site.findings import Finding, note, wrong
 from ops.site.kinds import Kind
 from producers.disk import user_name
 from schemas.registrations import TYPE as REGISTERED
@@ -73,8 +72,7 @@ def of_prolog(
     if is_set is not None and (finding := _foreign(is_set, user)):
         yield finding
         return
-    yield Finding(
-        Severity.NOTE,
+    yield note(
         Kind.PROLOG,
         _worth(version_of(config), boots, in_use=is_set is not None),
         None if is_set is not None else "see docs/prolog.md",
@@ -129,6 +127,4 @@ def _slots(config: Mapping[str, str], settings: Settings, *, tuned: bool | None)
         words = f"slurm.prolog_slots is {slots}, and {known}: slurmctld can hang at its end"
         return wrong(Kind.PROLOG_SLOTS, words, f"{remedy}; or remove prolog_slots")
     words = f"{slots} jobs may wait in {PROLOG} at once; {known}"
-    return Finding(
-        Severity.NOTE, Kind.PROLOG_SLOTS, words, None if tuned else f"for more, {remedy}"
-    )
+    return note(Kind.PROLOG_SLOTS, words, None if tuned else f"for more, {remedy}")

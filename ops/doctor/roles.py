@@ -8,9 +8,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ops.cli.session import Session
-from ops.doctor.host import wrong
 from ops.doctor.parts import of_differences
-from ops.site.findings import Finding, Severity
+from ops.site.findings import Finding, note, wrong
 from ops.site.held import Held
 from ops.site.kinds import Kind
 from ops.site.topology_check import binding_differences, user_differences
@@ -82,7 +81,7 @@ def of_permissions(session: Session) -> Iterator[Finding]:
     if os.geteuid() != 0 or program is None or not here:
         words = "the roles' permissions at the broker were not compared"
         remedy = "run this as root on its host, or lamplighter topology check --admin USER"
-        yield Finding(Severity.NOTE, Kind.PERMISSIONS_UNKNOWN, words, remedy)
+        yield note(Kind.PERMISSIONS_UNKNOWN, words, remedy)
         return
     wanted = topology(notify_keys=session.settings.notify_keys)
     try:
@@ -94,4 +93,4 @@ def of_permissions(session: Session) -> Iterator[Finding]:
     except (OSError, subprocess.SubprocessError, UnreadableError) as error:
         words = f"the roles' permissions were not compared: rabbitmqctl: {type(error).__name__}"
         remedy = "rabbitmqctl list_users says why, or lamplighter topology check --admin USER"
-        yield Finding(Severity.NOTE, Kind.PERMISSIONS_UNKNOWN, words, remedy)
+        yield note(Kind.PERMISSIONS_UNKNOWN, words, remedy)

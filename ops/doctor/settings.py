@@ -3,10 +3,9 @@
 import socket
 from collections.abc import Iterator
 
-from ops.doctor.host import wrong
 from ops.doctor.named_files import closed_to_worker, of_named_files, runs_here
 from ops.doctor.parts import CLOCKS
-from ops.site.findings import Finding
+from ops.site.findings import Finding, wrong
 from ops.site.kinds import Kind
 from schemas.roles import Role
 from workers.clouds.client import user_data_of

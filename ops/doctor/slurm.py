@@ -12,11 +12,11 @@ import hostlist
 
 from ops.cli.terminal import cut
 from ops.doctor.access import EXECUTE, READ, User, start_of
-from ops.doctor.host import fixable, has_spool, wrong
+from ops.doctor.host import has_spool
 from ops.install.slurm_conf import our_name
 from ops.install.slurm_rules import rules
 from ops.install.units import PROGRAMS, PROLOG, remedy_for
-from ops.site.findings import Finding, Severity
+from ops.site.findings import Finding, fixable, note, wrong
 from ops.site.kinds import Kind
 from producers.hosts import expand
 from schemas.errors import MalformedMessageError
@@ -163,7 +163,7 @@ def _cluster(config: Mapping[str, str], settings: Settings) -> Iterator[Finding]
     if theirs and our_name(theirs) != our_name(settings.cluster):
         words = f"this is Slurm's cluster {theirs}, and lamplighter.toml is of cluster {settings.cluster}"
         remedy = "if they are two, correct conf in [slurm], or cluster; if not, nothing"
-        yield Finding(Severity.NOTE, Kind.SLURM_CONF, words, remedy)
+        yield note(Kind.SLURM_CONF, words, remedy)
 
 
 def _jobs_age(config: Mapping[str, str], settings: Settings) -> Iterator[Finding]:

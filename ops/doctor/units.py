@@ -4,9 +4,8 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from ops.doctor.host import fixable, wrong
 from ops.install.units import SERVICES
-from ops.site.findings import Finding, Severity
+from ops.site.findings import Finding, away, fixable, wrong
 from ops.site.kinds import Kind
 from workers.process.programs import run_program
 
@@ -30,7 +29,7 @@ def of_systemd() -> Iterator[Finding]:
         done.check_returncode()
     except (OSError, subprocess.SubprocessError) as error:
         said = f"systemctl show: {type(error).__name__}"
-        yield Finding(Severity.AWAY, Kind.UNITS, said, f"systemctl status {TARGET} says why")
+        yield away(Kind.UNITS, said, f"systemctl status {TARGET} says why")
     else:
         yield from of_units(done.stdout.decode(errors="backslashreplace"))
 

@@ -8,6 +8,7 @@ import enum
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import hostlist
 
@@ -93,6 +94,27 @@ class Finding:
         }
 
 
+def wrong(kind: Kind, words: str, remedy: str) -> Finding:
+    """A finding about which an operator must do something."""
+    return Finding(Severity.WRONG, kind, words, remedy)
+
+
+def fixable(kind: Kind, words: str, *command: str | Path) -> Finding:
+    """A finding that a command ends: it creates a folder, or takes rights away."""
+    fix = tuple(map(str, command))
+    return Finding(Severity.WRONG, kind, words, shlex.join(fix), fix)
+
+
+def away(kind: Kind, words: str, remedy: str) -> Finding:
+    """A part that does not answer."""
+    return Finding(Severity.AWAY, kind, words, remedy)
+
+
+def note(kind: Kind, words: str, remedy: str | None) -> Finding:
+    """A finding after which nothing must be done."""
+    return Finding(Severity.NOTE, kind, words, remedy)
+
+
 def ordered(findings: Sequence[Finding]) -> list[Finding]:
     """The findings, the most severe first."""
     return sorted(findings, key=lambda finding: -finding.severity)
@@ -105,17 +127,17 @@ def exit_code(findings: Sequence[Finding]) -> int:
 
 def summary(findings: Sequence[Finding]) -> str:
     """One line: all is well, or what is wrong first."""
-    wrong = [one for one in ordered(findings) if one.severity is not Severity.NOTE]
-    if not wrong:
+    bad = [one for one in ordered(findings) if one.severity is not Severity.NOTE]
+    if not bad:
         return "all is well"
-    more = f" (and {len(wrong) - 1} more, above)" if len(wrong) > 1 else ""
-    return f"WRONG: {wrong[0].text}{more}"
+    more = f" (and {len(bad) - 1} more, above)" if len(bad) > 1 else ""
+    return f"WRONG: {bad[0].text}{more}"
 
 
 def unavailable(problems: Sequence[str]) -> Iterator[Finding]:
     """Parts that do not answer, and why."""
     remedy = "lamplighter doctor looks closer"
-    return (Finding(Severity.AWAY, Kind.UNAVAILABLE, problem, remedy) for problem in problems)
+    return (away(Kind.UNAVAILABLE, problem, remedy) for problem in problems)
 
 
 def of_queues(queues: Sequence[QueueDepth]) -> Iterator[Finding]:
@@ -127,11 +149,10 @@ def of_queues(queues: Sequence[QueueDepth]) -> Iterator[Finding]:
         yield Finding(Severity.WRONG, Kind.QUEUES_MISSING, words, remedy, APPLY_TOPOLOGY)
     if full := full_queues(queues):
         words = f"queues are full and refuse messages: {', '.join(full)}"
-        yield Finding(Severity.WRONG, Kind.QUEUES_FULL, words, "start their workers")
+        yield wrong(Kind.QUEUES_FULL, words, "start their workers")
     if absent := missing_workers(queues):
         where = ", and slurm on slurmctld's host" if "slurm" in absent else ""
-        yield Finding(
-            Severity.WRONG,
+        yield wrong(
             Kind.WORKERS_MISSING,
             f"workers not running: {', '.join(absent)}; nothing is lost",
             f"systemctl start lamplighter.target, or without systemd lamplighter up{where}",
@@ -140,8 +161,7 @@ def of_queues(queues: Sequence[QueueDepth]) -> Iterator[Finding]:
     events = by_name.get(NOTIFY_QUEUE)
     if events and events.ready and not events.consumers:
         # a former webhook's bindings stay: another host may still have it
-        yield Finding(
-            Severity.WRONG,
+        yield wrong(
             Kind.NOTIFY_UNREAD,
             f"{events.ready} event{'s' if events.ready > 1 else ''} for webhooks that nobody reads",
             f"{START_NOTIFY}; if no webhook is left: rabbitmqctl delete_queue "
@@ -150,7 +170,7 @@ def of_queues(queues: Sequence[QueueDepth]) -> Iterator[Finding]:
     letters = by_name[DEAD_LETTER_QUEUE].ready if DEAD_LETTER_QUEUE in by_name else None
     if letters:
         words = f"{letters} dead letter{'s' if letters > 1 else ''} to resolve"
-        yield Finding(Severity.WRONG, Kind.DEAD_LETTERS, words, "see lamplighter dead-letters list")
+        yield wrong(Kind.DEAD_LETTERS, words, "see lamplighter dead-letters list")
 
 
 def of_workers(workers: Sequence[Heartbeat], now: int) -> Iterator[Finding]:
@@ -159,13 +179,11 @@ def of_workers(workers: Sequence[Heartbeat], now: int) -> Iterator[Finding]:
         if worker.is_silent(now):
             since = moment(worker.seen_at)[11:19]
             words = f"no heartbeat from {worker.name} since {since} UTC: killed or stuck"
-            yield Finding(
-                Severity.WRONG, Kind.WORKER_SILENT, words, "look at its log, and restart it"
-            )
+            yield wrong(Kind.WORKER_SILENT, words, "look at its log, and restart it")
         elif worker.has_problem:
             words = f"{worker.name}: {worker.state}"
             remedy = _REMEDIES.get(worker.role, "look at its log")
-            yield Finding(Severity.WRONG, Kind.WORKER_PROBLEM, words, remedy)
+            yield wrong(Kind.WORKER_PROBLEM, words, remedy)
 
 
 def of_other_clusters(clusters: Sequence[str]) -> Iterator[Finding]:
@@ -173,7 +191,7 @@ def of_other_clusters(clusters: Sequence[str]) -> Iterator[Finding]:
     if clusters:
         words = f"store.url: the workers of cluster {', '.join(clusters)} use this database, too"
         remedy = "name another database in store.url and audit_url of one of them"
-        yield Finding(Severity.WRONG, Kind.STORE_SHARED, words, remedy)
+        yield wrong(Kind.STORE_SHARED, words, remedy)
 
 
 def of_spools(spools: Sequence[SpoolStatus]) -> Iterator[Finding]:
@@ -182,7 +200,7 @@ def of_spools(spools: Sequence[SpoolStatus]) -> Iterator[Finding]:
         if one.problem is not None:
             words = f"the calls that wait on this host are not known: {one.problem}"
             remedy = "run this as root, or as the user that runs the hooks"
-            yield Finding(Severity.NOTE, Kind.SPOOL_UNKNOWN, words, remedy)
+            yield note(Kind.SPOOL_UNKNOWN, words, remedy)
         if one.calls:
             late = one.oldest_seconds > _LONG_SPOOLED
             words = (
@@ -193,20 +211,18 @@ def of_spools(spools: Sequence[SpoolStatus]) -> Iterator[Finding]:
                 "start lamplighter-relay on this host (without systemd: lamplighter relay); lamplighter relay "
                 "--once says what is wrong"
             )
-            severity = Severity.WRONG if late else Severity.NOTE
-            yield Finding(severity, Kind.SPOOL, words, one.sender or relay)
+            yield (wrong if late else note)(Kind.SPOOL, words, one.sender or relay)
         if one.set_aside:
             files = f"{one.set_aside} file{'s' if one.set_aside > 1 else ''} that no hook wrote"
             remedy = "read them, call the hook again for each request in them, and delete them"
             words = f"{files}: {one.folder}/*{UNREADABLE}"
-            yield Finding(Severity.WRONG, Kind.SPOOL_UNREADABLE, words, remedy)
+            yield wrong(Kind.SPOOL_UNREADABLE, words, remedy)
 
 
 def of_snapshot(*, stale: bool) -> Iterator[Finding]:
     """A view of Slurm that is too old."""
     if stale:
-        yield Finding(
-            Severity.WRONG,
+        yield wrong(
             Kind.SNAPSHOT_STALE,
             "no recent snapshot of Slurm's nodes: nothing is repaired, late suspends wait",
             "check slurmctld, and lamplighter worker snapshot on its host",
@@ -221,9 +237,7 @@ def of_logins(ends: Mapping[str, int], now: int) -> Iterator[Finding]:
         days = (end - now) // _DAY
         when = f"expires in {days} day{'' if days == 1 else 's'}" if days >= 0 else "has expired"
         remedy = f"run lamplighter tokens login {cloud}"
-        yield Finding(
-            Severity.WRONG, Kind.LOGIN_ENDS, f"the refresh token for {cloud} {when}", remedy
-        )
+        yield wrong(Kind.LOGIN_ENDS, f"the refresh token for {cloud} {when}", remedy)
 
 
 def of_drifts(counts: Mapping[str, int], longest: int = DRIFT_LASTS) -> Iterator[Finding]:
@@ -232,10 +246,10 @@ def of_drifts(counts: Mapping[str, int], longest: int = DRIFT_LASTS) -> Iterator
     The resync worker repairs most of them within minutes: those are not wrong yet.
     """
     if counts:
-        severity = Severity.WRONG if longest >= DRIFT_LASTS else Severity.NOTE
         kinds = ", ".join(f"{count} {kind}" for kind, count in counts.items())
         words = f"drift from what Slurm wants: {kinds}"
-        yield Finding(severity, Kind.DRIFT, words, "see lamplighter drift")
+        lasts = longest >= DRIFT_LASTS
+        yield (wrong if lasts else note)(Kind.DRIFT, words, "see lamplighter drift")
 
 
 def of_failed_nodes(names: Sequence[str]) -> Iterator[Finding]:
@@ -243,21 +257,19 @@ def of_failed_nodes(names: Sequence[str]) -> Iterator[Finding]:
     if names:
         count = f"{len(names)} node{'s' if len(names) > 1 else ''} failed"
         words = f"{count}: {cut(hostlist.collect_hostlist(names))}"
-        yield Finding(Severity.WRONG, Kind.NODES_FAILED, words, "see lamplighter nodes show NODE")
+        yield wrong(Kind.NODES_FAILED, words, "see lamplighter nodes show NODE")
 
 
 def of_conf(differences: Sequence[ConfDifference]) -> Iterator[Finding]:
     """Differences between slurm.conf and lamplighter.toml."""
     for one in differences:
-        severity = Severity.WRONG if one.wrong else Severity.NOTE
-        yield Finding(severity, Kind.SLURM_CONF, one.words, one.remedy)
+        yield (wrong if one.wrong else note)(Kind.SLURM_CONF, one.words, one.remedy)
 
 
 def of_roles(broker: BrokerSettings) -> Iterator[Finding]:
     """One broker user for all roles, and what its readers cannot prove."""
     if broker.users is None:
-        yield Finding(
-            Severity.NOTE,
+        yield note(
             Kind.ONE_BROKER_USER,
             "one broker user for all roles: who has its password can do everything",
             "write [broker.users] and run lamplighter broker users",
@@ -265,7 +277,7 @@ def of_roles(broker: BrokerSettings) -> Iterator[Finding]:
     elif not may_consume(broker.role, DEAD_LETTER_QUEUE):
         words = f"the broker's quorum was not checked: the role {broker.role} may not"
         remedy = "run this where the role operator has its password"
-        yield Finding(Severity.NOTE, Kind.QUORUM_UNKNOWN, words, remedy)
+        yield note(Kind.QUORUM_UNKNOWN, words, remedy)
 
 
 def of_settings(dry_groups: Sequence[str]) -> Iterator[Finding]:
@@ -273,4 +285,4 @@ def of_settings(dry_groups: Sequence[str]) -> Iterator[Finding]:
     if dry_groups:
         words = f"DRY RUN of {', '.join(dry_groups)}: no calls to clouds, no changes in Slurm"
         remedy = "remove dry_run from lamplighter.toml when they may act"
-        yield Finding(Severity.NOTE, Kind.DRY_RUN, words, remedy)
+        yield note(Kind.DRY_RUN, words, remedy)
