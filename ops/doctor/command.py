@@ -26,7 +26,7 @@ from ops.doctor.roles import of_permissions, of_role_logins
 from ops.doctor.scrub import Scrubber
 from ops.doctor.secrets import known_secrets
 from ops.doctor.settings import of_settings
-from ops.doctor.slurm import config_from, of_names, of_slurm, of_slurm_places, user_of
+from ops.doctor.slurm import of_names, of_slurm, of_slurm_places, user_of
 from ops.doctor.units import of_systemd
 from ops.install.slurm_conf import read_slurm_conf
 from ops.site import findings
@@ -43,6 +43,7 @@ from workers.config.slurm_location import is_installed, slurm_conf
 from workers.process.programs import problem_of
 from workers.resync.slurm_conf import conf_differences
 from workers.slurm.commands import SlurmAwayError, SlurmCommands
+from workers.slurm.power_saving import config_from
 from workers.slurm.prolog_slots import is_tuned
 from workers.slurm.scontrol import Slurm
 from workers.slurm.snapshot_worker import read_nodes

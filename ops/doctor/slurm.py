@@ -39,17 +39,6 @@ _WITHOUT = {
 # States and flags that we read began there (schemas/snapshot.py).
 _OLDEST = (21, 8)
 _SHEBANG = re.compile(rb"#!\s*(/\S+)")
-# from 24.05 on, a parameter that may have several values has an index
-_LINE = re.compile(r"^(\w+)(?:\[\d+\])?\s*=\s?(.*)$", re.MULTILINE)
-
-
-def config_from(output: str) -> Mapping[str, str]:
-    """What `scontrol show config` printed, by parameter; `(null)` is empty, several values are one list."""
-    found: dict[str, str] = {}
-    for key, text in _LINE.findall(output):
-        value = "" if text.strip() == "(null)" else text.strip()
-        found[key] = f"{found[key]},{value}" if found.get(key) else value
-    return found
 
 
 def of_slurm(
@@ -57,7 +46,7 @@ def of_slurm(
 ) -> Iterator[Finding]:
     """All findings about slurm.conf but those of workers.resync.slurm_conf.
 
-    `config` is as `config_from` gives it; `kept` are the nodes that Slurm never powers down, also
+    `config` is as workers.slurm.power_saving.config_from gives it; `kept` are the nodes that Slurm never powers down, also
     those of partitions.
     """
     user = User.named(user_of(config))

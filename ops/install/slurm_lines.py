@@ -1,7 +1,7 @@
 """The lines to include into slurm.conf, and what it says already and differently. Pure."""
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from contextlib import suppress
 from pathlib import Path
 
 import hostlist
@@ -136,23 +136,6 @@ def _instead(slurm: SlurmConf, key: str, present: str, wanted: str) -> str | Non
     return None if slurm.seconds(key, 0) or slurm.of_partitions(key) else wanted
 
 
-@dataclass(frozen=True, slots=True)
-class _Excepted:
-    """SuspendExcNodes: its nodes, and the sets of which Slurm keeps a number on; None if unreadable."""
-
-    nodes: frozenset[str] | None
-    counted: tuple[str, ...] = ()
-
-    @classmethod
-    def of(cls, text: str) -> "_Excepted":
-        counted, items = exceptions_of(text)
-        try:
-            nodes = frozenset(expand(",".join(items))) if items else frozenset()
-        except MalformedMessageError:
-            return cls(None, tuple(counted))
-        return cls(nodes, tuple(counted))
-
-
 def _exemptions(site: Site) -> Iterator[_Change]:
     """Slurm must power down the group's nodes, and no other."""
     slurm, ours = site.slurm, set(expand(site.nodes))
@@ -169,12 +152,14 @@ def _exemptions(site: Site) -> Iterator[_Change]:
         if others:
             yield "SuspendExcNodes", None, _hostlist(others)
         return
-    excepted = _Excepted.of(present)
-    missing = {one for one in others if one in _powered_down(slurm)}
-    found = excepted.nodes or frozenset()
-    wanted = (found | missing) - ours
-    if excepted.nodes is None or wanted != found:
-        better = [*excepted.counted, *filter(None, [_hostlist(wanted)])]
+    counted, items = exceptions_of(present)
+    found: set[str] | None = None  # it cannot be read
+    with suppress(MalformedMessageError):
+        found = set(expand(",".join(items))) if items else set()
+    missing = set(others) & _powered_down(slurm)
+    wanted = ((found or set()) | missing) - ours
+    if wanted != found:
+        better = [*counted, *filter(None, [_hostlist(wanted)])]
         yield "SuspendExcNodes", present, ",".join(better)
 
 

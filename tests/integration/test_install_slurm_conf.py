@@ -6,7 +6,6 @@ import os
 import subprocess
 from pathlib import Path
 
-from ops.doctor.slurm import config_from
 from ops.install.slurm_conf import OWN_LINES, read_slurm_conf
 from producers.hosts import expand
 from tests.testbed.loopback import loopback
@@ -14,6 +13,7 @@ from tests.testbed.processes import Child
 from tests.testbed.slurm import PrivateSlurm, packaged_version
 from tests.testbed.slurm_conf import SlurmSettings
 from tests.testbed.waiting import until
+from workers.slurm.power_saving import config_from
 
 # Everything that slurm.conf(5) allows, and what slurmctld accepts beyond it.
 ODD = (

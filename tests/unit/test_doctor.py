@@ -27,7 +27,7 @@ from ops.doctor.host import of_configuration, of_hooks, of_host
 from ops.doctor.measured import of_times
 from ops.doctor.parts import of_broker_version, of_clock, of_differences, of_logins
 from ops.doctor.prolog import boots_of_a_day, of_prolog
-from ops.doctor.slurm import config_from, of_names, of_slurm
+from ops.doctor.slurm import of_names, of_slurm
 from ops.doctor.units import of_units
 from ops.install.units import PROGRAMS
 from ops.site.findings import Finding, Severity
@@ -42,6 +42,7 @@ from workers.clouds.errors import CloudSettingError
 from workers.clouds.quota import Flavor, Limits
 from workers.config.settings import Settings, load
 from workers.errors import TokenRefusedError
+from workers.slurm.power_saving import config_from
 from workers.store.database import open_store
 from workers.tokens.rpc import TokenReport
 

@@ -10,15 +10,24 @@ from schemas.numbers import whole_number
 from schemas.snapshot import LONGEST_TIME, PartitionTimes, PowerSaving
 from workers.slurm.nodes import NodeState
 
-_LINE = re.compile(r"([A-Za-z]+) *= (.*)")
+# from 24.05 on, a parameter that may have several values has an index
+_LINE = re.compile(r"^(\w+)(?:\[\d+\])?\s*=\s?(.*)$", re.MULTILINE)
 _ITEM = re.compile(r"(?:[^,\[\]]|\[[^\[\]]*\])+")
-_UNSET = "(null)"
 _PARTITION = "PartitionName="
 _PARTITION_TIMES = {
     "resume_timeout": "ResumeTimeout",
     "suspend_timeout": "SuspendTimeout",
     "suspend_time": "SuspendTime",
 }
+
+
+def config_from(output: str) -> Mapping[str, str]:
+    """What `scontrol show config` printed, by parameter; `(null)` is empty, several values are one list."""
+    found: dict[str, str] = {}
+    for key, text in _LINE.findall(output):
+        value = "" if text.strip() == "(null)" else text.strip()
+        found[key] = f"{found[key]},{value}" if found.get(key) else value
+    return found
 
 
 def power_saving_from(
@@ -29,16 +38,13 @@ def power_saving_from(
     `output` is that of `scontrol show config`, `partitions` that of `scontrol --oneliner show
     partition`; `nodes` reads all nodes, and is called only if whole partitions are excluded.
     """
-    found: dict[str, str] = {}
-    for line in output.split("\n"):
-        if match := _LINE.fullmatch(line):
-            found.setdefault(match[1], match[2])
+    found = config_from(output)
     resume_timeout = _seconds(found.get("ResumeTimeout", ""))
     suspend_timeout = _seconds(found.get("SuspendTimeout", ""))
     if resume_timeout is None or suspend_timeout is None:
         return None
-    excluded = set(_excluded_nodes(found.get("SuspendExcNodes", _UNSET)))
-    if (excluded_parts := found.get("SuspendExcParts", _UNSET)) != _UNSET:
+    excluded = set(_excluded_nodes(found.get("SuspendExcNodes", "")))
+    if excluded_parts := found.get("SuspendExcParts"):
         names = set(excluded_parts.split(","))
         excluded |= {n for n, state in nodes().items() if names & set(state.partitions.split(","))}
     return PowerSaving(
@@ -60,7 +66,7 @@ def _partition_times(output: str) -> Iterator[PartitionTimes]:
             for field, key in _PARTITION_TIMES.items()
         }
         if name.startswith(_PARTITION) and any(time is not None for time in times.values()):
-            nodes = filter(is_node_name, _excluded_nodes(values.get("Nodes", _UNSET)))
+            nodes = filter(is_node_name, _excluded_nodes(values.get("Nodes", "")))
             yield PartitionTimes(name.removeprefix(_PARTITION), tuple(nodes), **times)
 
 
@@ -84,6 +90,6 @@ def _excluded_nodes(text: str) -> list[str]:
     """The nodes that Slurm never powers down."""
     _, items = exceptions_of(text)
     try:
-        return expand(",".join(items)) if items and text != _UNSET else []
+        return expand(",".join(items)) if items else []
     except MalformedMessageError:
         return []
