@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from ops.cli.options import json_option
 from ops.cli.progress import with_progress
 from ops.cli.session import Session, pass_session
-from ops.cli.terminal import print_json, print_line, warn
+from ops.cli.terminal import plural, print_json, print_line, warn
 from producers.disk import may_exist
 from workers.audit.chain import Chain, ChainProblem
 from workers.audit.heads import export_head, read_lines, sign_head, stored_heads
@@ -82,7 +82,7 @@ def verify(session: Session, /, *, files: Keys, keys: Keys, as_json: bool) -> No
             print_line(dropped)
         of_dropped = f", {heads.dropped} are of dropped segments" if heads.dropped else ""
         print_line(f"{heads.held} signed heads match{of_dropped}")
-        print_line(f"{len(found)} findings" if found else "no findings")
+        print_line(plural(len(found), "finding") if found else "no findings")
     sys.exit(1 if found else 0)
 
 

@@ -12,7 +12,7 @@ from ops.audit.filters import filter_of, filter_options
 from ops.audit.records import data_of, details, event_name
 from ops.cli.files import cell_of, output
 from ops.cli.session import Session, pass_session
-from ops.cli.terminal import json_line, moment
+from ops.cli.terminal import json_line, moment, plural
 from schemas.envelope import rfc3339
 from workers.audit.queries import Entry, oldest_first
 
@@ -59,7 +59,7 @@ def export(session: Session, /, *, file: Path, format_: str, **options: Any) -> 
             else:
                 out.write(f"{json_line(cloud_event(entry, hash_))}\n")
             count += 1
-    click.echo(f"lamplighter: {count} records", err=True)
+    click.echo(f"lamplighter: {plural(count, 'record')}", err=True)
 
 
 def _cells(entry: Entry) -> tuple[object, ...]:

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from ops.audit.chain import Keys, follow, key_option, trusted_keys
 from ops.cli.options import confirm, required_reason_option, when, yes_option
 from ops.cli.session import Session, operator, pass_session
-from ops.cli.terminal import duration_of, moment, print_line
+from ops.cli.terminal import duration_of, moment, plural, print_line
 from workers.audit import segments
 from workers.audit.segments import Attribution, NotSealedError, seals
 from workers.audit.signing import load_signer
@@ -86,12 +86,12 @@ def prune(  # noqa: PLR0913 - one per option
         print_line(f"segment {one.segment}: records {one.first} to {one.last}, {last_time}")
     if dry_run:
         return
-    confirm(f"Drop {len(old)} segments permanently", yes=yes)
+    confirm(f"Drop {plural(len(old), 'segment')} permanently", yes=yes)
     signer = load_signer(audit_settings.key_file)
     with session.store("audit") as store:
         count = segments.prune(store, signer, old[-1], _attribution(session, reason))
     print_line(
-        f"{count} records dropped; the log now begins with the seal of the last dropped segment"
+        f"{plural(count, 'record')} dropped; the log now begins with the seal of the last dropped segment"
     )
 
 

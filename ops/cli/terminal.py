@@ -176,6 +176,11 @@ def duration(ns: int) -> str:
     raise AssertionError("unreachable")
 
 
+def plural(count: int, noun: str) -> str:
+    """A count with its noun: `1 node`, `2 nodes`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def cut(names: str) -> str:
     """A hostlist, cut to 80 characters."""
     return names if len(names) <= _LONGEST else f"{names[:_LONGEST]}..."

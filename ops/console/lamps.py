@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from ops.cli.terminal import plural
 from ops.console.view import SiteView
 from workers.store.overview import NodePower
 from workers.store.power_state import PowerState
@@ -59,8 +60,3 @@ def summary(view: SiteView) -> str:
     others = (PowerState.POWERING_ON, PowerState.POWERING_OFF, PowerState.FAILED)
     parts += [f"{counts[power]:,} {LAMPS[power].words}" for power in others if counts[power]]
     return ", ".join(parts)
-
-
-def plural(count: int, noun: str) -> str:
-    """Return a count with its noun: `1 node`, `2 nodes`."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"

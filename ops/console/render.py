@@ -6,9 +6,9 @@ from typing import Any
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader
 
-from ops.cli.terminal import duration, moment
+from ops.cli.terminal import duration, moment, plural
 from ops.console.alerts import alerts
-from ops.console.lamps import LAMPS, lamp, plural, summary
+from ops.console.lamps import LAMPS, lamp, summary
 from ops.console.view import SiteView
 from ops.dead_letters.letter import Letter
 from ops.report.page import templates

@@ -10,7 +10,7 @@ import click
 from ops.cli.files import output
 from ops.cli.options import count, json_option
 from ops.cli.session import Session, pass_session
-from ops.cli.terminal import json_line, print_items, print_json, print_line
+from ops.cli.terminal import json_line, plural, print_items, print_json, print_line
 from ops.dead_letters import select
 from ops.dead_letters.context import look_up_context
 from ops.dead_letters.describe import description
@@ -73,7 +73,9 @@ def list_(
         print_items(
             groups, GROUP_COLUMNS, LetterGroup.as_json, empty="no dead letters", as_json=as_json
         )
-        lines = [f"{len(found)} dead letters; list each: --by letter; filter: --cause, --message"]
+        lines = [
+            f"{plural(len(found), 'dead letter')}; list each: --by letter; filter: --cause, --message"
+        ]
     else:
         shown = found[:limit]
         if as_json:
@@ -127,4 +129,4 @@ def export(session: Session, /, *, file: Path, **options: Any) -> None:  # noqa:
     with output(file) as out:
         out.writelines(f"{json_line(select.exported(letter))}\n" for letter in found)
     if str(file) != "-":
-        click.echo(f"{len(found)} dead letters are in {file}", err=True)
+        click.echo(f"wrote {plural(len(found), 'dead letter')} to {file}", err=True)

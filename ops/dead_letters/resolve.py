@@ -21,7 +21,7 @@ from ops.cli.options import (
 )
 from ops.cli.progress import portions, with_progress
 from ops.cli.session import Session, operator, pass_session
-from ops.cli.terminal import plain, print_json, print_line, print_rows, warn
+from ops.cli.terminal import plain, plural, print_json, print_line, print_rows, warn
 from ops.dead_letters import select
 from ops.dead_letters.context import stale_letters
 from ops.dead_letters.filters import filter_options, letter_filter
@@ -164,12 +164,12 @@ def _act(  # noqa: PLR0913 - one per option
         if dry_run or not found:
             _print_plan(session, found, verb, as_json=as_json)
             if found and not as_json:
-                print_line(f"would {verb}: {len(found)} dead letters")
+                print_line(f"would {verb}: {plural(len(found), 'dead letter')}")
             return
         ids, wanted = wanted.ids, _only(found)
         if not ids or len(found) > 1:
             _print_plan(session, found, verb, as_json=False)
-            confirm(f"{verb} {len(found)} dead letter{'s' if len(found) > 1 else ''}", yes=yes)
+            confirm(f"{verb} {plural(len(found), 'dead letter')}", yes=yes)
     results = _carry_out(session, act, wanted, Operator(operator(), reason), rate)
     counts = _print_results(results, as_json=as_json)
     if not as_json:

@@ -20,7 +20,7 @@ from ops.cli.options import (
     yes_option,
 )
 from ops.cli.session import Session, pass_session
-from ops.cli.terminal import print_json, print_line, warn
+from ops.cli.terminal import plural, print_json, print_line, warn
 from ops.nodes.node_state import (
     nodes_down,
     nodes_in_service,
@@ -105,7 +105,10 @@ def retire(
     chosen = resolve_nodes(session, target)
     if not powered_on:
         chosen = _skip(session, chosen, _IN_USE, options)
-    confirm(f"Delete the servers of {len(chosen)} nodes, {_names(chosen)}, permanently", yes=yes)
+    confirm(
+        f"Delete the servers of {plural(len(chosen), 'node')}, {_names(chosen)}, permanently",
+        yes=yes,
+    )
     submit_and_wait(session, Kind.RETIRE, chosen, **options)
 
 
@@ -150,7 +153,9 @@ def suspend(session: Session, /, target: str, *, yes: bool, **options: Any) -> N
     the nodes that Slurm wants up.
     """
     chosen = resolve_nodes(session, target)
-    confirm(f"Power off {len(chosen)} nodes, {_names(chosen)}, and end their jobs", yes=yes)
+    confirm(
+        f"Power off {plural(len(chosen), 'node')}, {_names(chosen)}, and end their jobs", yes=yes
+    )
     submit_and_wait(session, Kind.SUSPEND, chosen, **options)
 
 
@@ -174,7 +179,7 @@ def submit_and_wait(  # noqa: PLR0913 - one per option
         for command in commands:
             print_json({"node": command.node, "request_id": command.id, "outcome": None})
     elif no_wait:
-        print_line(f"sent requests for {len(commands)} nodes; see lamplighter nodes list")
+        print_line(f"sent requests for {plural(len(commands), 'node')}; see lamplighter nodes list")
     if no_wait:
         return
     seconds = None if timeout is None else timeout / _NS

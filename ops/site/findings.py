@@ -12,7 +12,7 @@ from pathlib import Path
 
 import hostlist
 
-from ops.cli.terminal import cut, duration_of, moment
+from ops.cli.terminal import cut, duration_of, moment, plural
 from ops.site.kinds import Kind
 from ops.site.spooled import SpoolStatus
 from producers.broker_settings import BrokerSettings
@@ -163,13 +163,13 @@ def of_queues(queues: Sequence[QueueDepth]) -> Iterator[Finding]:
         # a former webhook's bindings stay: another host may still have it
         yield wrong(
             Kind.NOTIFY_UNREAD,
-            f"{events.ready} event{'s' if events.ready > 1 else ''} for webhooks that nobody reads",
+            f"{plural(events.ready, 'event')} for webhooks that nobody reads",
             f"{START_NOTIFY}; if no webhook is left: rabbitmqctl delete_queue "
             f"{NOTIFY_QUEUE}, and {shlex.join(APPLY_TOPOLOGY)}",
         )
     letters = by_name[DEAD_LETTER_QUEUE].ready if DEAD_LETTER_QUEUE in by_name else None
     if letters:
-        words = f"{letters} dead letter{'s' if letters > 1 else ''} to resolve"
+        words = f"{plural(letters, 'dead letter')} to resolve"
         yield wrong(Kind.DEAD_LETTERS, words, "see lamplighter dead-letters list")
 
 
@@ -213,7 +213,7 @@ def of_spools(spools: Sequence[SpoolStatus]) -> Iterator[Finding]:
             )
             yield (wrong if late else note)(Kind.SPOOL, words, one.sender or relay)
         if one.set_aside:
-            files = f"{one.set_aside} file{'s' if one.set_aside > 1 else ''} that no hook wrote"
+            files = f"{plural(one.set_aside, 'file')} that no hook wrote"
             remedy = "read them, call the hook again for each request in them, and delete them"
             words = f"{files}: {one.folder}/*{UNREADABLE}"
             yield wrong(Kind.SPOOL_UNREADABLE, words, remedy)
@@ -235,7 +235,7 @@ def of_logins(ends: Mapping[str, int], now: int) -> Iterator[Finding]:
         if end - now >= _EXPIRY_WARNING:
             continue
         days = (end - now) // _DAY
-        when = f"expires in {days} day{'' if days == 1 else 's'}" if days >= 0 else "has expired"
+        when = f"expires in {plural(days, 'day')}" if days >= 0 else "has expired"
         remedy = f"run lamplighter tokens login {cloud}"
         yield wrong(Kind.LOGIN_ENDS, f"the refresh token for {cloud} {when}", remedy)
 
@@ -255,8 +255,7 @@ def of_drifts(counts: Mapping[str, int], longest: int = DRIFT_LASTS) -> Iterator
 def of_failed_nodes(names: Sequence[str]) -> Iterator[Finding]:
     """Nodes that are not as wanted, with no request under way."""
     if names:
-        count = f"{len(names)} node{'s' if len(names) > 1 else ''} failed"
-        words = f"{count}: {cut(hostlist.collect_hostlist(names))}"
+        words = f"{plural(len(names), 'node')} failed: {cut(hostlist.collect_hostlist(names))}"
         yield wrong(Kind.NODES_FAILED, words, "see lamplighter nodes show NODE")
 
 

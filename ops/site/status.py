@@ -212,7 +212,7 @@ def _print(stored: StoreStatus, queues: Sequence[QueueDepth]) -> None:
         if stored.slurm.stale:
             print_line(f"STALE: the newest snapshot of Slurm is {age} old: nothing is repaired")
         else:
-            print_line(f"snapshot of Slurm {age} ago; {drifts} drifts (lamplighter drift)")
+            print_line(f"snapshot of Slurm {age} ago; drifts: {drifts} (lamplighter drift)")
     for difference in stored.slurm_conf:
         print_line(f"{'WRONG: ' if difference.wrong else ''}{difference.text}")
     print_images(stored.images)

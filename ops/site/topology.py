@@ -7,7 +7,7 @@ import click
 
 from ops.cli.options import json_option
 from ops.cli.session import Session, pass_session
-from ops.cli.terminal import print_json, print_line, print_table
+from ops.cli.terminal import plural, print_json, print_line, print_table
 from ops.site.broker_users import admin_option, login_of
 from ops.site.management import ManagementApi
 from ops.site.topology_check import differences, missing, user_differences
@@ -93,5 +93,5 @@ def check(session: Session, admin: str | None) -> None:
         )
     for line in found:
         print_line(line)
-    print_line(f"{len(found)} differences" if found else "no differences")
+    print_line(plural(len(found), "difference") if found else "no differences")
     sys.exit(1 if found else 0)
