@@ -1,7 +1,7 @@
 """Explains a dead letter: the request, the attempts, the current state, the effect of a replay. Pure."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from ops.audit.timeline import TimelineStep
@@ -50,7 +50,7 @@ class LetterContext:
     slurm: NodeState | None = None
     jobs: Mapping[int, JobState] | None = None
     cloud: str | None = None
-    unavailable: tuple[str, ...] = field(default=())
+    unavailable: tuple[str, ...] = ()
 
     def as_json(self, command: PowerCommand | None) -> dict[str, object]:
         """A JSON object."""
@@ -58,7 +58,7 @@ class LetterContext:
         return {
             "desired": store and store.desired,
             "desired_since": store and moment(store.generation),
-            "slurm": slurm and "+".join((slurm.base, *sorted(slurm.flags))),
+            "slurm": slurm and slurm.state,
             "slurm_reason": slurm and slurm.reason,
             "job_states": self.jobs and {str(id_): job.state for id_, job in self.jobs.items()},
             "cloud": self.cloud,
@@ -143,15 +143,14 @@ def _contrary_to_slurm(command: PowerCommand, slurm: NodeState | None) -> str | 
     """Why Slurm does not want the request any more; None if it may."""
     if slurm is None:
         return None
-    state = "+".join((slurm.base or "UNKNOWN", *sorted(slurm.flags)))
-    power = SlurmNode(slurm.node, state, slurm.reason).power
+    power = SlurmNode(slurm.node, slurm.state, slurm.reason).power
     if command.desired is Desired.UP and power in {Power.OFF, Power.POWERING_DOWN}:
         return (
             f"not wanted any more: {slurm.node} is powered down in Slurm, no job waits for it, and it "
             "would be powered off again; discard this"
         )
     if command.desired is Desired.DOWN and power in {Power.ON, Power.POWERING_UP}:
-        return f"not wanted any more: Slurm uses {slurm.node} ({state}); discard this"
+        return f"not wanted any more: Slurm uses {slurm.node} ({slurm.state}); discard this"
     return None
 
 
@@ -238,8 +237,7 @@ def _current_state(command: PowerCommand, context: LetterContext, now: int) -> I
             text += f"; last seen {store.observed}{_ago(store.observed_at, now)}"
         yield "store now", text
     if slurm is not None:
-        flags = "+".join((slurm.base, *sorted(slurm.flags)))
-        yield "Slurm now", f"{flags}{f', reason: {slurm.reason}' if slurm.reason else ''}"
+        yield "Slurm now", f"{slurm.state}{f', reason: {slurm.reason}' if slurm.reason else ''}"
     if context.cloud is not None:
         yield "cloud now", context.cloud
 

@@ -52,6 +52,11 @@ class NodeState:
     partitions: str = ""
 
     @property
+    def state(self) -> str:
+        """All states, as a snapshot has them: `IDLE+CLOUD+POWERED_DOWN`."""
+        return "+".join((self.base or "UNKNOWN", *sorted(self.flags)))
+
+    @property
     def down(self) -> bool:
         """Whether no job may use the node until an explicit update."""
         return self.base == "DOWN"

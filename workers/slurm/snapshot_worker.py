@@ -98,7 +98,7 @@ def nodes_with_jobs(states: list[NodeState], jobs: list[JobState]) -> list[Slurm
     return [
         SlurmNode(
             node.node,
-            "+".join((node.base or "UNKNOWN", *sorted(node.flags))),
+            node.state,
             node.reason,
             tuple(sorted(by_node.get(node.node, ()))),
         )
