@@ -162,6 +162,11 @@ class RequestEvent:
         """The routing key on exchange power.events."""
         return self.transition.routing_key
 
+    @property
+    def error(self) -> str:
+        """The class of its cause; empty without one."""
+        return self.cause.error if self.cause else ""
+
     def to_envelope(self) -> Envelope:
         """The message's envelope, without empty fields."""
         return Envelope.around(self, self.transition.type, self.node, to_data(self))

@@ -78,7 +78,7 @@ def summarize(
     wrong: dict[tuple[str, str], list[RequestEvent]] = defaultdict(list)
     for event in ended:
         if event.transition is not Transition.COMPLETED:
-            wrong[event.transition, event.cause.error if event.cause else "-"].append(event)
+            wrong[event.transition, event.error or "-"].append(event)
     done = len(ended) - sum(map(len, wrong.values()))
     lines = [f"{done} of {len(commands)} nodes done in {duration_of(seconds)}"]
     if dry := [event.node for event in ended if event.dry_run]:

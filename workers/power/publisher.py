@@ -166,7 +166,7 @@ class Publisher:
         event, message = (event, outgoing.event(event, body)) if event else outgoing.stored(body)
         sent = [message]
         failed = event.transition is Transition.FAILED
-        cause = event.cause.error if event.cause else None
+        cause = event.error or None
         if failed and event.cause is not None:
             history = request.history.failed(event.cause, event.time)
             letter = messages.dead_letter(request.delivery, history, event.cause, event.time)

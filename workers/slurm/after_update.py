@@ -96,7 +96,7 @@ def _failed(
         failures=failures,
         due=due,
         due_at=due_at,
-        error=event.cause.error if event.cause else "",
+        error=event.error,
         reason=update.reason,
         failed_at=now,
         jobs=tuple(sorted(update.jobs)),
@@ -115,7 +115,7 @@ def _waiting(
         failures=known.failures if known else 0,
         due=Due.GIVE_BACK,
         due_at=due_at,
-        error=event.cause.error if event.cause else "",
+        error=event.error,
         reason=reason(event.cause),
         jobs=tuple(sorted(job.job_id for job in event.jobs)),
     )

@@ -64,4 +64,10 @@ def reason(cause: Cause | None) -> str:
     return OWN_REASON + printable_line(text)[:_MOST_CHARACTERS].strip()
 
 
+def cause_in(reason: str, otherwise: str) -> Cause:
+    """The cause in a reason that `reason` has made; `otherwise` is its message if there is none."""
+    error, _, message = reason.removeprefix(OWN_REASON).partition(": ")
+    return Cause(error or "unknown", message or otherwise)
+
+
 _REPLACEMENTS = str.maketrans({"=": ":", "[": "(", "]": ")", '"': "'", "`": "'", "\\": "/"})

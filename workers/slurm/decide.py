@@ -82,8 +82,8 @@ def decide(
 
 def waits_for_cloud(event: RequestEvent) -> bool:
     """Whether an event reports that a node waits for its cloud, so that it may be given back."""
-    error = event.cause.error if event.cause else ""
-    return event.kind is Kind.RESUME and event.transition is Transition.PARKED and error not in BUSY
+    parked = event.kind is Kind.RESUME and event.transition is Transition.PARKED
+    return parked and event.error not in BUSY
 
 
 def _on_completed(
@@ -149,7 +149,7 @@ def _on_failed_boot(
         return UpdateKind.NOTHING, "Slurm has abandoned that boot and waits for a newer one"
     if slurm.down and not _may_overwrite(slurm.reason):
         return UpdateKind.NOTHING, "an operator has set it down"
-    weight = _kind_of(event)
+    weight = kind_of(event.error)
     if weight is CauseKind.FINAL or (weight is CauseKind.RETRYABLE and situation.failures > 0):
         return UpdateKind.TAKE_OUT, "the boot has failed"
     return UpdateKind.GIVE_BACK, "the boot has failed and may be tried again"
@@ -157,15 +157,11 @@ def _on_failed_boot(
 
 def _on_lost_node(event: RequestEvent, slurm: NodeState) -> tuple[UpdateKind, str]:
     """Slurm has requeued its jobs; with our reason the node powers down, and returns by itself."""
-    if _kind_of(event) is CauseKind.TRANSIENT:
+    if kind_of(event.error) is CauseKind.TRANSIENT:
         return UpdateKind.NOTHING, "its cloud may still bring it back"
     if not _may_overwrite(slurm.reason):
         return UpdateKind.NOTHING, "an operator has set it down"
     return UpdateKind.TAKE_OUT, "it does not respond, and its cloud cannot bring it back"
-
-
-def _kind_of(event: RequestEvent) -> CauseKind:
-    return kind_of(event.cause.error if event.cause else "")
 
 
 def _may_overwrite(text: str) -> bool:

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import structlog
 
-from schemas.events import Cause, RequestEvent
+from schemas.events import RequestEvent
 from schemas.jobs import JobEvent, JobTransition
 from schemas.notices import Notice
-from schemas.snapshot import OWN_REASON
 from workers.broker import outgoing
 from workers.broker.link import Link
+from workers.slurm.causes import cause_in
 from workers.slurm.job_origins import uws_id
 from workers.slurm.nodes import JobState
 from workers.slurm.requeued import EndedJob
@@ -111,7 +111,6 @@ def dry_run_notice(event: RequestEvent, update: SlurmUpdate) -> Notice:
 def failure_event(cluster: str, ended: EndedJob, jobdata: str | None, now: int) -> JobEvent:
     """The event of a job that has ended; its cause is the first reason that Slurm received."""
     text = next((update.reason for update in ended.updates if update.reason), "")
-    error, _, message = text.removeprefix(OWN_REASON).partition(": ")
     return JobEvent(
         JobTransition.FAILED,
         cluster,
@@ -121,5 +120,5 @@ def failure_event(cluster: str, ended: EndedJob, jobdata: str | None, now: int) 
         uws_id=uws_id(ended.job.script, jobdata),
         state=ended.job.state,
         nodes=tuple(sorted({update.node for update in ended.updates})),
-        cause=Cause(error or "unknown", message or "one of its nodes did not boot"),
+        cause=cause_in(text, "one of its nodes did not boot"),
     )

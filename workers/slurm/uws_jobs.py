@@ -10,11 +10,10 @@ from dataclasses import dataclass
 
 from producers.hosts import expand
 from schemas.errors import MalformedMessageError
-from schemas.events import Cause
 from schemas.fields import is_node_name
 from schemas.jobs import JobEvent, JobTransition
 from schemas.numbers import whole_number
-from schemas.snapshot import OWN_REASON
+from workers.slurm.causes import cause_in
 from workers.slurm.job_origins import uws_id
 from workers.slurm.node_memory import NodeMemory
 from workers.slurm.nodes import FAILED, NodeState, moment
@@ -181,7 +180,6 @@ def _waiting(cluster: str, job: ShownJob, seen: UwsObservation) -> Iterator[JobE
     if not waits_for:
         return
     first = min((seen.returning[name] for name in waits_for), key=lambda memory: memory.due_at)
-    error, _, message = first.reason.removeprefix(OWN_REASON).partition(": ")
     yield JobEvent(
         JobTransition.WAITING,
         cluster,
@@ -190,7 +188,7 @@ def _waiting(cluster: str, job: ShownJob, seen: UwsObservation) -> Iterator[JobE
         seen.at,
         uws_id=job.uws_id,
         nodes=tuple(waits_for),
-        cause=Cause(error or "unknown", message or "a boot failed"),
+        cause=cause_in(first.reason, "a boot failed"),
         returns_at=first.due_at // _NS * _NS,
     )
 
