@@ -15,7 +15,7 @@ from tests.testbed.stores import STORES
 from workers.config.settings import load
 from workers.store.database import open_store
 from workers.tokens.errors import SourceError
-from workers.tokens.secret import SecretCommand, SecretFile, read_secret, secret_of
+from workers.tokens.secret import SecretCommand, SecretFile, secret_of
 from workers.tokens.service import make_sources
 from workers.tokens.vault_key import load_keys
 
@@ -52,14 +52,14 @@ def put(path: Path, text: str, mode: int = 0o600) -> Path:
 
 @pytest.mark.parametrize("mode", [0o600, 0o400])
 def test_secret_is_read_without_its_line_end(tmp_path: Path, mode: int) -> None:
-    assert read_secret(put(tmp_path / "secret", "swordfish\n", mode)) == "swordfish"
+    assert SecretFile(put(tmp_path / "secret", "swordfish\n", mode)).read() == "swordfish"
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o620, 0o644])
 def test_file_open_to_other_users_is_refused_with_a_remedy(tmp_path: Path, mode: int) -> None:
     path = put(tmp_path / "secret", "swordfish", mode)
     with pytest.raises(SourceError, match=f"mode {mode:04o}") as caught:
-        read_secret(path)
+        SecretFile(path).read()
     error = caught.value
     assert (error.error, error.permanent) == ("credential_unusable", True)
     assert str(path) in error.message
@@ -74,7 +74,7 @@ def test_file_without_a_secret_is_refused(tmp_path: Path, content: bytes | None)
         path.write_bytes(content)
         path.chmod(0o600)
     with pytest.raises(SourceError, match="secret"):
-        read_secret(path)
+        SecretFile(path).read()
 
 
 def test_fingerprint_changes_with_content_time_mode_and_inode(

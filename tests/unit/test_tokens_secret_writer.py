@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from producers.settings import ConfigError
-from workers.tokens.secret import read_secret
+from workers.tokens.secret import SecretFile
 from workers.tokens.secret_writer import require_writable, write_secret
 
 
@@ -19,7 +19,7 @@ def test_secret_is_replaced_for_one_user_only(tmp_path: Path) -> None:
     with path.open() as reader:
         write_secret(path, "new", tmp_path / "token.key")
         assert reader.read() == "old", "a reader sees the old or the new secret"
-    assert read_secret(path) == "new"
+    assert SecretFile(path).read() == "new"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert list(tmp_path.iterdir()) == [path]
 

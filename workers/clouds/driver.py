@@ -116,7 +116,7 @@ class CloudDriver:
         """What `lamplighter status` says of the cloud; None if it can be called and listed."""
         cause = self.health.away
         if cause is not None and cause.error == MISCONFIGURED and not self.tokens_away:
-            return f"{cause.error}: {cause.message}"
+            return str(cause)
         return self.away or ("calls fail" if self.health.actions_away else None)
 
     def close(self) -> None:

@@ -100,7 +100,7 @@ class Issuer:
         if slot.trouble is None:
             return TokenReport(left)
         error = slot.trouble.error
-        return TokenReport(left, f"{error.error}: {error.message}", error.remedy)
+        return TokenReport(left, str(error), error.remedy)
 
     def tick(self) -> None:
         """Renew early, and refuse requests that have waited too long; call this every second."""
@@ -186,7 +186,7 @@ class Issuer:
         self._log.warning("login_revoked", left=left)
         self._alarmed = (error.error, "")
         self._alarm(f"{error.error}/{fingerprint}", error)
-        answer(TokenReport(None, f"{error.error}: {error.message}", "; ".join(left) or None))
+        answer(TokenReport(None, str(error), "; ".join(left) or None))
 
     def _look_for_revocations(self) -> None:
         """Drop what was obtained before another token service has revoked the secret."""

@@ -56,7 +56,16 @@ class SecretFile:
     def read(self) -> str:
         """Read the file; errors as in Secret."""
         self._resolved()
-        return read_secret(self.path)
+        try:
+            text = read_guarded(self.path, closed_bits(self.path)).decode().strip()
+        except UntrustedFileError as error:
+            raise unusable(self.path, error.problem) from None
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+            raise unusable(self.path, f"cannot be read: {reason}") from None
+        if not text:
+            raise unusable(self.path, "is empty")
+        return text
 
     def fingerprint(self) -> str:
         """Changes with the file's inode, modification time, size and mode."""
@@ -133,24 +142,6 @@ class SecretCommand:
 def secret_of(file: Path | None, command: tuple[str, ...]) -> Secret:
     """The secret in `file`, or else the output of `command`."""
     return SecretCommand(command) if file is None else SecretFile(file)
-
-
-def read_secret(path: Path) -> str:
-    """The text of a file, without surrounding white space.
-
-    Raises:
-        SourceError: it cannot be read, is empty, or other users may read or write it.
-    """
-    try:
-        text = read_guarded(path, closed_bits(path)).decode().strip()
-    except UntrustedFileError as error:
-        raise unusable(path, error.problem) from None
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise unusable(path, f"cannot be read: {reason}") from None
-    if not text:
-        raise unusable(path, "is empty")
-    return text
 
 
 def unusable(path: Path, problem: str) -> SourceError:
