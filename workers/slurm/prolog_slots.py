@@ -27,7 +27,7 @@ def default_slots(version: str, *, tuned: bool | None) -> int:
 
 
 def version_in(text: str) -> tuple[int, int]:
-    """A version of Slurm, as (22, 5), in what its commands print; (0, 0) if there is none."""
+    """The first version, as (22, 5), in what a program prints; (0, 0) if there is none."""
     found = re.search(r"(\d+)\.(\d+)", text)
     return (int(found[1]), int(found[2])) if found else (0, 0)
 
@@ -39,8 +39,7 @@ def knows_tunable(libc: str | None = None) -> bool:
             libc = os.confstr("CS_GNU_LIBC_VERSION")
         except ValueError:  # another C library
             return False
-    found = re.fullmatch(r"glibc (\d+)\.(\d+).*", libc or "")
-    return found is not None and (int(found[1]), int(found[2])) >= _KNOWS
+    return (libc or "").startswith("glibc ") and version_in(libc or "") >= _KNOWS
 
 
 def is_tuned(proc: Path = Path("/proc"), libc: str | None = None) -> bool | None:
