@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from producers.batched import batched
 from schemas.commands import Kind
 from schemas.envelope import parse
 from schemas.events import RequestEvent, Transition, event_from
@@ -13,6 +12,7 @@ from schemas.jobs import JobEvent, JobTransition, job_event_from
 from schemas.registrations import TYPE as REGISTERED
 from workers.audit.queries import Entry
 from workers.slurm.runs import MOST_TIMER
+from workers.store.database import among
 from workers.store.tables import audit
 
 # Slurm reports times in whole seconds.
@@ -124,17 +124,14 @@ def _last_registration(connection: sa.Connection, start: JobEvent, since: int) -
 
     What was before its submission, which a requeue sets again, it has not waited for.
     """
-    found: list[int] = []
-    since = _whole_second(max(since, start.submitted_at))
-    for names in batched(start.nodes):
-        query = sa.select(sa.func.max(audit.c.time)).where(
-            audit.c.subject.in_(names),
-            audit.c.type == REGISTERED,
-            audit.c.time >= since,
-            audit.c.time <= start.time,
-        )
-        found += [time for time in connection.execute(query).scalars() if time is not None]
-    return max(found, default=None)
+    query = sa.select(sa.func.max(audit.c.time)).where(
+        among(connection.dialect.name, audit.c.subject, start.nodes),
+        audit.c.type == REGISTERED,
+        audit.c.time >= _whole_second(max(since, start.submitted_at)),
+        audit.c.time <= start.time,
+    )
+    found: int | None = connection.scalar(query)
+    return found
 
 
 def _whole_second(time: int) -> int:

@@ -8,13 +8,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from producers.batched import batched
 from schemas.commands import Desired
 from schemas.envelope import parse
 from schemas.events import RequestEvent, event_from
 from workers.slurm.decide import RequestedState
 from workers.store import tables
-from workers.store.database import insert
+from workers.store.database import among, upsert
 from workers.store.holds import all_holds
 from workers.store.leases import is_leased
 from workers.store.tables import feedback, nodes, requests
@@ -66,35 +65,31 @@ def requested_states(
     """The last requested states of these nodes."""
     leased = is_leased(connection)
     held = all_holds(connection, cluster)
-    found: dict[str, RequestedState] = {}
-    for chunk in batched(names):
-        query = sa.select(nodes.c.node, nodes.c.desired, nodes.c.generation, leased).where(
-            nodes.c.cluster == cluster, nodes.c.node.in_(chunk), nodes.c.generation > 0
-        )
-        for node, desired, generation, has_lease in connection.execute(query):
-            found[node] = RequestedState(
-                Desired(desired), generation, leased=bool(has_lease), held=node in held
-            )
-    return found
+    these = among(connection.dialect.name, nodes.c.node, names)
+    query = sa.select(nodes.c.node, nodes.c.desired, nodes.c.generation, leased).where(
+        nodes.c.cluster == cluster, these, nodes.c.generation > 0
+    )
+    return {
+        node: RequestedState(Desired(desired), generation, bool(has_lease), node in held)
+        for node, desired, generation, has_lease in connection.execute(query)
+    }
 
 
 def newest_rounds(
     connection: sa.Connection, cluster: str, names: Sequence[str]
 ) -> Mapping[str, tuple[int, RequestEvent | None]]:
     """The generation of each node's newest request, and the outcome of its last round; None if it is open."""
-    found: dict[str, tuple[int, RequestEvent | None]] = {}
-    for chunk in batched(names):
-        query = (
-            sa.select(nodes.c.node, nodes.c.generation, requests.c.event)
-            .join(requests, requests.c.request_id == nodes.c.request_id)
-            .where(
-                nodes.c.cluster == cluster, nodes.c.node.in_(chunk), requests.c.cluster == cluster
-            )
-            .order_by(requests.c.round)
-        )
-        for node, generation, event in connection.execute(query):
-            found[node] = generation, None if event is None else event_from(parse(event))
-    return found
+    these = among(connection.dialect.name, nodes.c.node, names)
+    query = (
+        sa.select(nodes.c.node, nodes.c.generation, requests.c.event)
+        .join(requests, requests.c.request_id == nodes.c.request_id)
+        .where(nodes.c.cluster == cluster, these, requests.c.cluster == cluster)
+        .order_by(requests.c.round)
+    )
+    return {
+        node: (generation, None if event is None else event_from(parse(event)))
+        for node, generation, event in connection.execute(query)
+    }
 
 
 def requested_before(
@@ -111,11 +106,8 @@ def recall(
     connection: sa.Connection, cluster: str, names: Sequence[str]
 ) -> Mapping[str, NodeMemory]:
     """What is remembered of these nodes."""
-    found: dict[str, NodeMemory] = {}
-    for chunk in batched(names):
-        selected = _select(connection, cluster, feedback.c.node.in_(chunk))
-        found |= {memory.node: memory for memory in selected}
-    return found
+    these = among(connection.dialect.name, feedback.c.node, names)
+    return {memory.node: memory for memory in _select(connection, cluster, these)}
 
 
 def recall_all(connection: sa.Connection, cluster: str) -> Mapping[str, NodeMemory]:
@@ -130,12 +122,9 @@ def claim(connection: sa.Connection, cluster: str, now: int, until: int) -> list
     """
     query = _query(cluster, feedback.c.due_at <= now).with_for_update(skip_locked=True)
     due = _memories(connection, query)
-    for chunk in batched([memory.node for memory in due]):
-        connection.execute(
-            sa.update(feedback)
-            .where(feedback.c.cluster == cluster, feedback.c.node.in_(chunk))
-            .values(due_at=until)
-        )
+    these = among(connection.dialect.name, feedback.c.node, [memory.node for memory in due])
+    claimed = sa.update(feedback).where(feedback.c.cluster == cluster, these)
+    connection.execute(claimed.values(due_at=until))
     return due
 
 
@@ -151,22 +140,14 @@ def remember(connection: sa.Connection, cluster: str, memories: Iterable[NodeMem
         | {"cluster": cluster, "due": str(memory.due), "jobs": json.dumps(memory.jobs)}
         for memory in sorted(memories, key=lambda memory: memory.node)
     ]
-    if not rows:
-        return
-    statement = insert(connection.dialect.name, feedback)
-    statement = statement.on_conflict_do_update(
-        index_elements=[feedback.c.cluster, feedback.c.node],
-        set_={c.name: statement.excluded[c.name] for c in _COLUMNS if c.name != "node"},
-    )
-    connection.execute(statement, rows)
+    if rows:
+        connection.execute(upsert(connection.dialect.name, feedback), rows)
 
 
 def forget(connection: sa.Connection, cluster: str, names: Sequence[str]) -> None:
     """Delete what is remembered of these nodes."""
-    for chunk in batched(names):
-        connection.execute(
-            sa.delete(feedback).where(feedback.c.cluster == cluster, feedback.c.node.in_(chunk))
-        )
+    these = among(connection.dialect.name, feedback.c.node, names)
+    connection.execute(sa.delete(feedback).where(feedback.c.cluster == cluster, these))
 
 
 def _select(

@@ -1,7 +1,7 @@
 """Opens a store, and hides what differs between SQLite and PostgreSQL."""
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -237,15 +237,21 @@ def store_clock(dialect: str) -> sa.ColumnElement[int]:
     return sa.literal_column(clock, sa.BigInteger)
 
 
-def among(dialect: str, column: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:
-    """Whether a column's value is in the list that is given as the parameter `values`, of any length.
+def among(
+    dialect: str, column: sa.ColumnElement[str], values: Iterable[str] | None = None
+) -> sa.ColumnElement[bool]:
+    """Whether a column's value is in a list of any length: these values, or the parameter `values`.
 
     A list of single parameters would be as long as the statement that holds them may be, at most.
     """
+    kind = postgresql.ARRAY(sa.Text) if dialect == "postgresql" else sa.JSON()
+    listed = sa.bindparam("values", type_=kind)
+    if values is not None:
+        listed = sa.literal(list(values), kind)
     if dialect == "postgresql":
-        return column == sa.any_(sa.bindparam("values", type_=postgresql.ARRAY(sa.Text)))
-    values = sa.func.json_each(sa.bindparam("values", type_=sa.JSON)).table_valued("value")
-    return column.in_(sa.select(values.c.value))
+        return column == sa.any_(listed)
+    rows = sa.func.json_each(listed).table_valued("value")
+    return column.in_(sa.select(rows.c.value))
 
 
 def insert(dialect: str, table: sa.Table) -> Upsert:

@@ -5,8 +5,7 @@ from dataclasses import astuple, dataclass
 
 import sqlalchemy as sa
 
-from producers.batched import batched
-from workers.store.database import upsert
+from workers.store.database import among, upsert
 from workers.store.tables import holds
 
 
@@ -35,10 +34,8 @@ def lift(connection: sa.Connection, cluster: str, names: Sequence[str]) -> list[
     """Release nodes; returns those that were on hold."""
     wanted = set(names)
     held = [node for node in all_holds(connection, cluster) if node in wanted]
-    for chunk in batched(held):
-        connection.execute(
-            sa.delete(holds).where(holds.c.cluster == cluster, holds.c.node.in_(chunk))
-        )
+    these = among(connection.dialect.name, holds.c.node, held)
+    connection.execute(sa.delete(holds).where(holds.c.cluster == cluster, these))
     return held
 
 
