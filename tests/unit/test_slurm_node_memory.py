@@ -13,7 +13,7 @@ from schemas.snapshot import RESUME_TIMEOUT
 from tests.testbed.messages import MOMENT, command, event
 from workers.config.tables import SlurmSettings
 from workers.slurm.after_update import after_due, after_event, failures_before, returning_sooner
-from workers.slurm.due import due_updates, never_due, not_returned, told_in_vain
+from workers.slurm.due import due_updates, lost_reports, never_due, not_returned
 from workers.slurm.node_memory import Due, NodeMemory
 from workers.slurm.nodes import JobState, NodeState
 from workers.slurm.requeued import Requeued, follow
@@ -96,7 +96,7 @@ def test_an_outcome_is_told_again_some_seconds_after_it_whatever_its_senders_clo
     age: int, *, again: bool
 ) -> None:
     ended = replace(FAILED, time=NOW - age * NS)
-    found, waiting = told_in_vain({"node1": (MOMENT, ended)}, {}, SETTINGS, NOW)
+    found, waiting = lost_reports({"node1": (MOMENT, ended)}, {}, SETTINGS, NOW)
     assert (found, waiting) == ({"node1": ended} if again else {}, [])
 
 

@@ -124,7 +124,7 @@ def test_lost_return_is_due_again_and_sent_again(bench: Bench) -> None:
     """Slurm still shows the node as out of service, although it confirmed the RESUME."""
     bench.remember(DUE)
     bench.updates.on_due()
-    bench.updates.take_up()
+    bench.updates.report_lost()
     assert bench.memory is not None
     assert bench.memory.due is Due.RETURN
     bench.remember(replace(bench.memory, due_at=1))
@@ -139,11 +139,11 @@ def test_a_node_on_hold_that_slurm_has_lost_from_view_gets_no_jobs_before_its_re
     bench.commands.line = "NodeName=node1 State=IDLE+CLOUD+POWERED_DOWN+NOT_RESPONDING NodeAddr=x"
     with bench.store.begin() as connection:
         holds.place(connection, CLUSTER, [Hold("node1", "disk swap", "me", 1)])
-    bench.updates.take_up()
+    bench.updates.report_lost()
     assert bench.commands.updates == []
     with bench.store.begin() as connection:
         holds.lift(connection, CLUSTER, ["node1"])
-    bench.updates.take_up()
+    bench.updates.report_lost()
     assert bench.commands.updates == [("NodeName=node1", "State=IDLE")]
 
 
@@ -152,7 +152,7 @@ def test_a_return_that_a_clock_of_tomorrow_has_set_is_due_at_the_next_search(ben
     bench.remember(replace(DUE, due_at=tomorrow, failed_at=tomorrow))
     bench.updates.on_due()
     assert bench.commands.updates == []
-    bench.updates.take_up()
+    bench.updates.report_lost()
     bench.updates.on_due()
     assert bench.commands.updates == [("NodeName=node1", "State=IDLE")]
 
@@ -203,7 +203,7 @@ def test_what_slurm_was_told_of_a_boot_is_told_again_while_it_still_waits(
 ) -> None:
     ended(bench, asked(bench), cause, address=address)
     bench.commands.line = BOOTING
-    bench.updates.take_up()
+    bench.updates.report_lost()
     # an address that Slurm does not show afterwards is set once more
     assert list(dict.fromkeys(" ".join(words[1:]) for words in bench.commands.updates)) == told
     assert {words[0] for words in bench.commands.updates} == {"NodeName=node1"}
@@ -214,7 +214,7 @@ def test_a_boot_given_back_because_its_cloud_is_away_is_given_back_again(bench: 
     away = NodeMemory("node1", made.generation, 0, Due.FORGET, 10**19 // 2, "network", REASON)
     bench.remember(replace(away, due_at=time.time_ns() + 60 * NS))
     bench.commands.line = BOOTING
-    bench.updates.take_up()
+    bench.updates.report_lost()
     bench.updates.on_due()
     (words,) = bench.commands.updates
     assert words == ("NodeName=node1", "State=POWER_DOWN_FORCE", f"Reason={REASON}")
@@ -230,6 +230,6 @@ def test_what_is_no_longer_true_is_not_told_again(bench: Bench, why: str) -> Non
         with bench.store.begin() as connection:
             holds.place(connection, CLUSTER, [Hold("node1", "disk swap", "me", 1)])
     bench.commands.line = BOOTING.replace("+POWERING_UP", "") if why == "not booting" else BOOTING
-    bench.updates.take_up()
+    bench.updates.report_lost()
     bench.updates.on_due()
     assert bench.commands.updates == []

@@ -87,20 +87,20 @@ def never_due(known: Iterable[NodeMemory], settings: SlurmSettings, now: int) ->
     return [replace(memory, due_at=now) for memory in known if memory.due_at > latest]
 
 
-def told_in_vain(
+def lost_reports(
     rounds: Mapping[str, tuple[int, RequestEvent | None]],
     known: Mapping[str, NodeMemory],
     settings: SlurmSettings,
     now: int,
 ) -> tuple[dict[str, RequestEvent], list[NodeMemory]]:
-    """What slurmctld has lost of what it was told of nodes that it still shows as booting.
+    """What slurmctld has lost of our reports about nodes that it still shows as booting.
 
     `rounds` are the newest requests of these nodes, with their outcomes, and `known` is what is
     remembered of them; `now` is in ns since the epoch.
 
     Returns:
         The outcomes to report once more, by node; and the nodes that were given back because their
-        cloud was away, due once more. Either is decided again before it is told.
+        cloud was away, due once more. Both are decided again before they are reported.
     """
     ended, waiting = {}, []
     for node, (generation, event) in rounds.items():

@@ -69,7 +69,7 @@ class Feedback:
             self._persist(self._updates.on_due)
             self._next_timers = time.monotonic() + _TIMERS
         if time.monotonic() >= self._next_search:
-            self._persist(self._updates.take_up)
+            self._persist(self._updates.report_lost)
             self._next_search = time.monotonic() + _SEARCH
         self._run.state = f"{self._updates.failed} failed boots reported"
 

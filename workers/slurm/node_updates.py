@@ -18,7 +18,7 @@ from workers.slurm import node_memory
 from workers.slurm.after_update import after_due, after_event, failures_before, returning_sooner
 from workers.slurm.apply import AVAILABLE, apply_updates
 from workers.slurm.decide import RequestedState, Situation, decide, waits_for_cloud
-from workers.slurm.due import due_updates, never_due, not_returned, told_in_vain
+from workers.slurm.due import due_updates, lost_reports, never_due, not_returned
 from workers.slurm.failed_jobs import FailedJobs, unreported
 from workers.slurm.job_events import JobEvents
 from workers.slurm.metrics import SlurmMetrics
@@ -126,8 +126,8 @@ class NodeUpdates:
         """Report the jobs that ended before a crash."""
         self.jobs.add(unreported(self._store, self._slurm, self._settings))
 
-    def take_up(self) -> None:
-        """Tell what slurmctld has lost of what it was told before.
+    def report_lost(self) -> None:
+        """Report again what slurmctld has lost.
 
         Nodes that are out of service with our reason although nothing is due for them return. Nodes
         that Slurm lost from view while they are powered down are made available again: nobody knows
@@ -147,7 +147,7 @@ class NodeUpdates:
             found = not_returned(states, known, settings.nodes.keys(), settings.slurm, now)
             booting = [n for n in settings.nodes if n in states and states[n].booting]
             rounds = node_memory.newest_rounds(connection, settings.cluster, booting)
-            ended, waiting = told_in_vain(rounds, known, settings.slurm, now)
+            ended, waiting = lost_reports(rounds, known, settings.slurm, now)
             changed = late | {one.node: one for one in (*found, *waiting)}
             node_memory.remember(connection, settings.cluster, changed.values())
         for one in found:
@@ -155,9 +155,9 @@ class NodeUpdates:
             self._log.warning(
                 "node_not_returned", node=one.node, reason=one.reason, returns_in=wait
             )
-        self._tell_again(ended, known)
+        self._report_again(ended, known)
 
-    def _tell_again(
+    def _report_again(
         self, ended: Mapping[str, RequestEvent], known: Mapping[str, NodeMemory]
     ) -> None:
         """Report outcomes once more, as far as they still lead to an update."""
