@@ -92,7 +92,7 @@ def of_cloud(name: str, settings: Settings, view: CloudView) -> Iterator[Finding
     yield from of_clock(f"the cloud {name}", view.ahead, 0.0)
     if view.roles and view.roles <= _ONLY_LOOK:
         words = f"clouds.{name}: the login has only the role {'/'.join(sorted(view.roles))}"
-        words += ", which lists servers, and may start, stop, create or delete none"
+        words += ", which may list servers, but not start, stop, create or delete them"
         yield wrong(Kind.CLOUD_RIGHTS, words, _role_remedy(name))
     wishes = []
     for key, group in settings.groups.items():

@@ -108,8 +108,8 @@ def _ports(settings: Settings) -> Iterator[Finding]:
     _, port = settings.console.address()
     if 0 < first <= port < first + len(ROLES):
         words = (
-            f"metrics.listen: the ports from {first} on are of the workers' metrics, and {port} is of "
-            "console.listen, too: who begins later has none"
+            f"metrics.listen: the workers' metrics use the ports from {first} on, and console.listen uses "
+            f"{port}, too: the one that starts later cannot listen there"
         )
         yield wrong(Kind.USELESS, words, "write another port, such as 9464, in [metrics]")
 
@@ -118,8 +118,8 @@ def _held(settings: Settings) -> Iterator[Finding]:
     hold = settings.power.hold
     if hold > _LONGEST_HOLD:
         words = (
-            f"power.hold is {hold:g} s: RabbitMQ closes a consumer that keeps a delivery for 30 min (its "
-            "consumer_timeout), and all nodes of this worker begin again"
+            f"power.hold is {hold:g} s: RabbitMQ closes the channel of a consumer that keeps a delivery for "
+            "30 min (its consumer_timeout), and delivers all requests of this worker again"
         )
         remedy = f"remove hold, or write at most {_LONGEST_HOLD:g}"
         yield wrong(Kind.USELESS, words, remedy)

@@ -1,4 +1,4 @@
-"""Creates the notices for operators: drifts that they must repair, and gaps in what is known. Pure."""
+"""Creates the notices for operators: drifts that they must repair, and gaps in what is known."""
 
 import json
 import time
