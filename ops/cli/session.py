@@ -3,7 +3,7 @@
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -74,11 +74,9 @@ class Session:
             return settings
         return load(self.config, role=Role.READER)
 
-    @contextmanager
-    def channel(self) -> Iterator[Any]:
+    def channel(self) -> AbstractContextManager[Any]:
         """A channel on a connection of its own; BrokerError if the broker is away or refuses."""
-        with blocking_channel(self.broker) as channel:
-            yield channel
+        return blocking_channel(self.broker)
 
     def depths(self) -> "list[QueueDepth]":
         """The counts of all queues; 0 for one without a leader. BrokerError as `channel`."""
@@ -99,14 +97,12 @@ class Session:
         self.log_errors()
         prove_health(self.broker, depths)
 
-    @contextmanager
-    def token_client(self) -> "Iterator[TokenClient]":
-        """A client of the token service."""
+    def token_client(self) -> "TokenClient":
+        """A client of the token service, to use as a context manager."""
         from workers.tokens.client import TokenClient  # noqa: PLC0415 - few commands need it
 
         self.log_errors()
-        with TokenClient(self.settings, f"operator {operator()}") as client:
-            yield client
+        return TokenClient(self.settings, f"operator {operator()}")
 
     @contextmanager
     def store(self, kind: StoreKind) -> Iterator[sa.Engine]:

@@ -1,7 +1,7 @@
 """What waits in the spools of this host, for `status`, the console and `doctor`."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from ops.nodes.submit import sent_by
 from producers import spool
@@ -31,17 +31,15 @@ class SpoolStatus:
 
 def spools(hook: HookSettings) -> list[SpoolStatus]:
     """The hooks' spool and this role's own; empty ones on a host that has none."""
-    return list(_spools(hook))
+    return [_status(folder, hook) for folder in dict.fromkeys((hook.spool, hook.own_spool))]
 
 
-def _spools(hook: HookSettings) -> Iterator[SpoolStatus]:
-    for folder in dict.fromkeys((hook.spool, hook.own_spool)):
-        try:
-            waiting = spool.waiting(folder)
-            aside = len(spool.set_aside(folder))
-        except spool.SpoolError as error:
-            yield SpoolStatus(str(folder), problem=str(error))
-            continue
-        oldest = spool.age(waiting[0]) if waiting else 0.0
-        sender = None if folder == hook.spool else sent_by(hook)
-        yield SpoolStatus(str(folder), len(waiting), oldest, aside, sender)
+def _status(folder: Path, hook: HookSettings) -> SpoolStatus:
+    try:
+        waiting = spool.waiting(folder)
+        aside = len(spool.set_aside(folder))
+    except spool.SpoolError as error:
+        return SpoolStatus(str(folder), problem=str(error))
+    oldest = spool.age(waiting[0]) if waiting else 0.0
+    sender = None if folder == hook.spool else sent_by(hook)
+    return SpoolStatus(str(folder), len(waiting), oldest, aside, sender)
