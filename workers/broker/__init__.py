@@ -4,6 +4,7 @@ link: a connection that reconnects, for consuming and publishing.
 session: one such connection from its start to its end.
 publishing: the channel of a session that publishes; a spoiled one is replaced.
 consumers: the consumers of a session; a cancelled one is renewed.
+odd_headers: reads headers that pika cannot.
 subscription: one consumer as a state machine.
 backoff: waits between attempts.
 delivery: a message received; what its headers say of earlier attempts.
