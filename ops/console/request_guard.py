@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from schemas.numbers import whole_number
 
 _MAX_BODY_BYTES = 1_000_000
+_FORM = "application/x-www-form-urlencoded"
 _HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
@@ -60,6 +61,9 @@ class RequestGuard:
             return PlainTextResponse("This form came from another site.\n", 403)
         if whole_number(headers.get("content-length", ""), most=_MAX_BODY_BYTES) is None:
             return PlainTextResponse("The form is too long.\n", 413)
+        # a multipart form names its encoding: some take minutes to read, and all others wait
+        if headers.get("content-type", "").partition(";")[0].strip().lower() != _FORM:
+            return PlainTextResponse(f"A form must be {_FORM}.\n", 415)
         return None
 
 

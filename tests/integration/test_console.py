@@ -130,6 +130,18 @@ def test_unknown_host_header_gets_421(
         assert get(made, "/", Host=host).status_code == 200
 
 
+@pytest.mark.parametrize("charset", ["punycode", "idna", "unicode_escape"])
+def test_form_that_names_its_own_encoding_gets_415(made: ConsoleSite, charset: str) -> None:
+    """Nobody reads it: punycode takes a minute for a megabyte, and nobody else is served meanwhile."""
+    kind = f"multipart/form-data; boundary=x; charset={charset}"
+    part = f'--x\r\nContent-Disposition: form-data; name="token"\r\n\r\nxn--{"a" * 70}\r\n--x--\r\n'
+    headers = {**origin(made), "Content-Type": kind}
+    for path in ("/login", "/logout", "/holds", "/dead-letters/act"):
+        answer = requests.post(made.url + path, part, headers=headers, timeout=20)
+        assert answer.status_code == 415
+        assert "application/x-www-form-urlencoded" in answer.text
+
+
 @pytest.mark.parametrize("verb", ["replay", "discard"])
 def test_dead_letters_cannot_be_resolved_without_login(made: ConsoleSite, verb: str) -> None:
     letter = command("gpu2", generation=time.time_ns())
