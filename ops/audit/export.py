@@ -64,7 +64,9 @@ def export(session: Session, /, *, file: Path, format_: str, **options: Any) -> 
 
 def _cells(entry: Entry) -> tuple[object, ...]:
     data = data_of(entry)
-    jobs = " ".join(str(job.get("job_id")) for job in data.get("jobs", ()))
+    # only requests' events are known to hold jobs as we write them
+    known = data.get("jobs", ()) if entry.transition else ()
+    jobs = " ".join(str(job["job_id"]) for job in known)
     times = moment(entry.time), moment(entry.recorded_at)
     request = entry.subject, entry.request_id, entry.round
     return (

@@ -65,7 +65,7 @@ class _OutcomeData(msgspec.Struct, frozen=True, gc=False):
     kind: Kind
     jobs: tuple[_Job, ...]
     actions: tuple[ReportedAction, ...]
-    cloud: _Text | None = None
+    cloud: Annotated[str, msgspec.Meta(max_length=LONGEST_TEXT)] | None = None
 
 
 class _OutcomeBody(msgspec.Struct, frozen=True, gc=False):
@@ -91,9 +91,9 @@ def outcome(record: Recorded) -> ReportedOutcome:
         raise unreadable(seq, str(error)) from None
     if (read.type, read.subject, read.generation) != (type_, node, str(generation)):
         raise unreadable(seq, "its body does not match its columns")
-    data = read.data
+    data, cloud = read.data, read.data.cloud or None
     jobs = tuple(sorted({job.job_id for job in data.jobs}))
-    return ReportedOutcome(end, data.kind, node, generation, time, data.cloud, data.actions, jobs)
+    return ReportedOutcome(end, data.kind, node, generation, time, cloud, data.actions, jobs)
 
 
 def _parse(body: bytes) -> _OutcomeBody:

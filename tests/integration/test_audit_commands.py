@@ -269,6 +269,19 @@ def test_an_export_is_cloudevents_or_csv_without_formulas(site: Installation) ->
     assert row["why"] == f"quota: '{plain(HOSTILE)}"
 
 
+@pytest.mark.parametrize("jobs", [7, None, [7], {"job_id": 7}])
+def test_an_event_of_a_later_version_is_exported_as_csv(site: Installation, jobs: object) -> None:
+    """The audit keeps types that it does not know, whatever their data is called and holds."""
+    known = event(Transition.COMPLETED, ONE).to_envelope()
+    later = replace(known, type=f"{known.type[:-1]}2", data={"jobs": jobs})
+    engine = open_store(site.settings.store.audit_url, "audit")
+    append(engine, [record_of(later.to_json(), "test", at(9))])
+    engine.dispose()
+    result = site.lamplighter("audit", "export", "-", "--format", "csv")
+    assert result.code == 0, result.err
+    assert list(csv.DictReader(io.StringIO(result.out)))[-1]["about"] == known.subject
+
+
 def test_tail_follows_new_records(site: Installation) -> None:
     with site.start("audit", "tail", "-f", "-n", "1", "--json") as child:
         until(lambda: "replayed" in site.logs(), 20.0, "the last record")

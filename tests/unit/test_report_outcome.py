@@ -51,6 +51,12 @@ def test_each_job_counts_once() -> None:
     assert outcome(recorded(DONE)).jobs == (7, 9)
 
 
+def test_a_cloud_without_a_name_is_no_cloud_as_in_the_audit() -> None:
+    body = damaged(cloud="")
+    assert record_of(body, "test", 0).transition is not None
+    assert outcome(recorded(DONE, body)).cloud is None
+
+
 @pytest.mark.parametrize(
     "body",
     [
