@@ -16,8 +16,9 @@ __all__ = ["HookCall", "call_from", "commands", "expand", "expiry", "own_time"]
 _NS = 1_000_000_000
 # More than a call waits for the clock's lock.
 _SAME_TIME = 2 * _NS
-# A hook has seconds, and a message must stay far below RabbitMQ's limit (max_message_size, 16 MiB).
-_MOST_JOBS, _MOST_OF_NODE = 65_536, 1000
+# A hook has seconds, and a message must stay below what its reader takes (MOST_BYTES): of each text, a
+# character is at most 12 bytes of JSON.
+_MOST_JOBS, _MOST_OF_NODE, _LONGEST = 65_536, 1000, 400
 # Names of nodes of all jobs of a call together.
 _MOST_NAMES = 4 * MOST_NODES
 
@@ -178,8 +179,10 @@ def _job(raw: dict[str, Any]) -> tuple[WaitingJob, str]:
 
 
 def _text(value: object) -> str | None:
-    """A text of a job, None if absent or empty; half a surrogate pair becomes `?`."""
-    return value.encode(errors="replace").decode() or None if isinstance(value, str) else None
+    """A text of a job, cut, None if absent or empty; half a surrogate pair becomes `?`."""
+    if not isinstance(value, str):
+        return None
+    return value[:_LONGEST].encode(errors="replace").decode() or None
 
 
 def _unreadable(error: Exception, content: object) -> str:

@@ -21,6 +21,9 @@ _DATA_TYPE = "application/json"
 _DECIMAL = re.compile(r"[0-9]{1,19}")
 _CORRELATION = re.compile(r"[0-9a-f]{32}")
 _NS = 1_000_000_000
+# Of one message, as RabbitMQ 4 takes it by default: to read more would cost gigabytes of memory, and more
+# time than a connection has until its next heartbeat.
+MOST_BYTES = 2**24
 # json.dumps makes a new encoder each time
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
@@ -119,6 +122,8 @@ class Envelope:
 
 def parse(body: bytes) -> Envelope:
     """Read one event; raises MalformedMessageError, naming the attribute and the remedy."""
+    if len(body) > MOST_BYTES:
+        raise MalformedMessageError("body", f"is larger than {MOST_BYTES} bytes", "split it")
     try:
         raw = loads(body)
     except ValueError as error:
