@@ -321,6 +321,18 @@ def test_a_cloud_that_asks_for_a_rest_is_neither_called_nor_listed(driver: Cloud
     assert driver.next_turn(now + 31.0) == "node1"
 
 
+def test_a_listing_that_is_refused_for_a_while_shows_that_the_token_service_is_back(
+    driver: CloudDriver,
+) -> None:
+    """Or nothing would be consumed for as long as the cloud asks. A call may have an earlier token."""
+    busy = classify(CloudError(429, "slow", retry_after=600.0))
+    driver.tokens_away = True
+    driver.failed(busy, 600.0, "node1", time.monotonic())
+    assert driver.tokens_away
+    driver.failed(busy, 600.0, None, time.monotonic())
+    assert (driver.tokens_away, driver.away) == (False, "over_limit")
+
+
 def test_a_cloud_that_asks_to_be_listed_much_later_is_away_until_it_has_been(
     driver: CloudDriver, lister: SlowLister, posted: queue.Queue[CloudEvent]
 ) -> None:

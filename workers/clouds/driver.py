@@ -187,9 +187,10 @@ class CloudDriver:
 
         `rest` is how many seconds the cloud asks us to wait; `now` in monotonic seconds.
         """
+        if node is None or verdict.then is Then.HOLD:  # another call may have an earlier token
+            self.tokens_away = verdict.then is Then.HOLD
         match verdict.then:
             case Then.HOLD:
-                self.tokens_away = True
                 self.list_later(now + _PROBE_TOKENS)
             case Then.SLOW_DOWN:
                 self.slow_down(now + rest)
@@ -202,7 +203,6 @@ class CloudDriver:
                 self.health = self.health.call_failed(node, now)
                 self.list_soon(now)
             case _ if node is None:
-                self.tokens_away = False
                 self.health = self.health.listing_failed(verdict.cause, now)
                 self.list_later(now + self.health.probe_in)
 
