@@ -538,6 +538,17 @@ def test_a_node_that_a_call_may_have_booted_may_register_though_its_boot_stays_d
     assert bench.state.batch.booted.get("node1") == booted
 
 
+def test_nodes_that_wait_for_the_token_service_go_on_after_a_refused_listing(bench: Bench) -> None:
+    """Nothing else would wake them: the next listing finds the token service there already."""
+    events = CloudEvents(bench.state, {"main": bench.driver}, 20.0, bench.publisher.metrics)
+    bench.driver.tokens_away = True
+    bench.put(node(UP, pending(UP)))
+    bench.steps.take(bench.state.nodes["node1"], WaitFor())
+    busy = CloudError(429, "slow", retry_after=1.0)
+    events.listed(Listed("main", time.monotonic(), whole=False, listing=busy))
+    assert bench.state.agenda.touched == {"node1"}
+
+
 @pytest.mark.parametrize(
     ("answer", "attempt"),
     [

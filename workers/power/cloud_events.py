@@ -123,5 +123,5 @@ class CloudEvents:
             self._log.warning("cloud_away", **said)
         elif cloud.health.actions_away and not idle and not before:
             self._log.warning("cloud_does_not_act", **said)
-        if cloud.health.away is not None:
+        if cloud.health.away is not None or before != cloud.away:
             self.state.agenda.touch(pending)
