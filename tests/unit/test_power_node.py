@@ -159,14 +159,23 @@ def test_a_request_that_joins_others_does_not_start_patience_again() -> None:
     assert joined_by(waiting, waited={(UP.id, 1): 40.0}) == ACCEPTED
 
 
-def test_a_server_that_a_killed_worker_may_have_created_just_now_has_all_its_time() -> None:
-    """The request had waited for its turn to call for 300 s: the server of a deploy has not run for that long."""
-    deploy = command(kind=Kind.DEPLOY)
-    waited = {(deploy.id, 1): 300.0}
-    for unsettled, since in ((20.0, 200.0), (0.0, -100.0)):
-        taken = row(deploy, booted=deploy.generation, unsettled_left=unsettled)
-        after = joined(node(deploy, row=taken), pending(deploy), taken, {}, waited, 200.0)
-        assert after.patient_since == since
+@pytest.mark.parametrize("kind", [Kind.RESUME, Kind.SUSPEND, Kind.DEPLOY])
+@pytest.mark.parametrize(
+    ("unsettled", "made", "since"),
+    [(20.0, [], 200.0), (20.0, ["conflict"], 200.0), (20.0, ["done"], -100.0), (0.0, [], -100.0)],
+)
+def test_what_a_killed_worker_may_have_called_just_now_has_all_its_time(
+    kind: Kind, unsettled: float, made: list[str], since: float
+) -> None:
+    """The request had waited for its turn to call for 300 s: that is no part of the time of a boot.
+
+    A call that was answered began the patience again, which goes on whoever is killed later.
+    """
+    asked = command(kind=kind)
+    taken, key = row(asked, unsettled_left=unsettled), (asked.id, 1)
+    actions = {key: tuple(action(START, result=result) for result in made)}
+    after = joined(node(asked, row=taken), pending(asked), taken, actions, {key: 300.0}, 200.0)
+    assert after.patient_since == since
 
 
 def test_a_new_round_that_joins_has_its_own_patience() -> None:

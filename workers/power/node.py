@@ -210,9 +210,9 @@ def joined(  # noqa: PLR0913, PLR0917 - what acceptance found out
         actions={**actions, **node.actions},
     )
     if len(node.requests) == 1 or node.key != before:
-        created = node.is_deployed and row.unsettled_left  # just now, by a worker that was killed
-        passed = 0.0 if created else waited.get(node.key, 0.0)
-        node = replace(node, patient_since=now - passed)
+        # a worker that was killed may have made its first call just now
+        is_known = not row.unsettled_left or any(map(_may_be_done, node.made))
+        node = replace(node, patient_since=now - (waited.get(node.key, 0.0) if is_known else 0.0))
     return node
 
 
