@@ -423,7 +423,8 @@ def test_a_deployment_whose_creation_hangs_leaves_one_server_also_with_strategy_
     """What the first call made may come late: a second server is deleted, or never made."""
     power_cloud.remove_servers("main1")
     power_cloud.inject(Fault(effect=Hang(seconds=2.0), kind="create", times=1))
-    bench = open_power_bench(power={"api_timeout": 1.0}, group=TEMPLATE)
+    group = f"deploy_wait = 1.0\n{TEMPLATE}"
+    bench = open_power_bench(power={"api_timeout": 1.0}, group=group)
     ready = command("main1", kind=Kind.DEPLOY, generation=time.time_ns())
     bench.ask(ready)
     assert bench.ending(ready, timeout=40).transition is COMPLETED
