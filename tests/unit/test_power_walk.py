@@ -1,10 +1,11 @@
 """Hypothesis drives the power worker's pure functions over one node and a cloud that misbehaves.
 
 The walk is `admit`'s next part: each step is `next_step` (with `decide` inside), and each answer goes
-through `learn_answer`, as in the engine. Requests come at any time; answers are lost, late or wrong, and
-a lost call takes effect at once, later, or never; accepted work ends in ERROR, falls back or never ends,
-deletions too; servers die and start by themselves; listings of changes show none. As in a store, a
-resume notes that slurmctld waits for a boot: each ends in one, whatever ran before.
+through `learn_answer`, as in the engine. Requests come at any time; answers are lost, late or wrong, the
+worker is killed, and a call that nobody hears of takes effect at once, later, or never; accepted work
+ends in ERROR, falls back or never ends, deletions too; servers die and start by themselves; listings of
+changes show none. As in a store, a resume notes that slurmctld waits for a boot: each ends in one,
+whatever ran before. What took effect has its time before its round fails.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ from workers.power.steps import Finish, MakeCall, ParkNode, Retry, WaitFor
 
 if TYPE_CHECKING:
     from workers.clouds.decide import Act
+    from workers.power.steps import Step
 
 API_TIMEOUT, TAKES = 4.0, 2.0
 # A call whose answer was lost takes effect so much later, at the latest.
@@ -68,8 +70,10 @@ ANSWERS: tuple[CloudError | None, ...] = (
 LOST = CloudError(None, "reset by peer")
 PERFORMED = ("at once", "later", "never")
 FATES = ("well", "well", "well", "ERROR", "back", "never")
+# What a call that took effect has, before its round fails by the time that it takes.
+PATIENCE = {"boot_timeout": 12.0, "stop_timeout": 14.0}
 GROUPS = [
-    msgspec.structs.replace(GROUP, strategy=strategy, server=TEMPLATE)
+    msgspec.structs.replace(GROUP, strategy=strategy, server=TEMPLATE, **PATIENCE)
     for strategy in ("stop", "shelve", "delete")
 ]
 
@@ -103,7 +107,7 @@ class Walk(RuleBasedStateMachine):
         self.late: list[tuple[float, Act]] = []
         self.blind = False
         self.booted = self.boot_from = 0
-        self.unsettled = 0.0
+        self.unsettled = self.performed_at = 0.0
         self.fate = "well"
         self.faults = 0
         self.node: PendingNode | None = None
@@ -149,6 +153,21 @@ class Walk(RuleBasedStateMachine):
         self.blind = blind
         self.faults += 1
 
+    @rule(performed=st.sampled_from(PERFORMED))
+    def worker_is_killed(self, performed: str) -> None:
+        """Perhaps during the round's first call, which nobody hears of; another worker goes on with it.
+
+        After a call that was answered, patience goes on: it must not begin again with each worker.
+        """
+        if self.node is None:
+            return
+        self.faults += 1
+        taken = self._next()
+        if isinstance(taken, MakeCall) and not self.node.made:
+            self._take_effect(taken.act, performed)
+        self.unsettled = self.now + API_TIMEOUT
+        self._rest(0.0)
+
     @rule(on=st.booleans())
     def server_changes_by_itself(self, on: bool) -> None:  # noqa: FBT001 - a rule's argument
         for server_id, server in list(self.servers.items())[:1]:
@@ -173,7 +192,7 @@ class Walk(RuleBasedStateMachine):
         """Many of the above; in each round there is time for an end."""
         chance = random.Random(seed)  # noqa: S311 - no secret
         for _ in range(40):
-            match chance.randrange(6):
+            match chance.randrange(7):
                 case 0:
                     self.cloud_changes(chance.choice(ANSWERS), chance.choice(FATES))
                 case 1:
@@ -184,6 +203,8 @@ class Walk(RuleBasedStateMachine):
                     self.time_passes(chance.choice([0.1, 1.0, 9.0]))
                 case 4:
                     self.listings_of_changes_show_none(chance.random() < 0.5)
+                case 5:
+                    self.worker_is_killed(chance.choice(PERFORMED))
                 case _:
                     self.cloud_changes(None, "well")
             if self.node is None or chance.random() < 0.2:
@@ -215,10 +236,8 @@ class Walk(RuleBasedStateMachine):
 
     # -- the worker
 
-    def _step(self) -> Finish | None:
-        if self.node is None:
-            return None
-        type(self).steps += 1
+    def _next(self) -> Step:
+        assert self.node is not None
         seen = CloudSituation(
             self.view,
             self.health,
@@ -226,7 +245,13 @@ class Walk(RuleBasedStateMachine):
             oldest=self.now - 2.0,
             peers=lambda: [self.node] if self.node else [],
         )
-        taken = next_step(self.node, seen, None, registered=False, now=self.now)
+        return next_step(self.node, seen, None, registered=False, now=self.now)
+
+    def _step(self) -> Finish | None:
+        if self.node is None:
+            return None
+        type(self).steps += 1
+        taken = self._next()
         match taken:
             case WaitFor(until=until, listing=listing, whole=whole):
                 assert listing or until is not None
@@ -237,11 +262,13 @@ class Walk(RuleBasedStateMachine):
                 self.view.fold(listed, self.now, whole=seen_all)
             case MakeCall(act):
                 self._call(act)
-            case Finish(transition=transition):
+            case Finish(transition=transition, cause=cause):
                 if transition is Transition.COMPLETED:
                     self._is_as_wanted()
                 else:
-                    assert self.faults, f"{taken.cause} in a cloud without a fault"
+                    assert self.faults, f"{cause} in a cloud without a fault"
+                    has_time = self.view.whole_as_of - self.performed_at
+                    assert cause is None or has_time > PATIENCE.get(cause.error, 0.0) - LATE
                 self.node = None
                 return taken
             case Retry() | ParkNode():
@@ -261,17 +288,18 @@ class Walk(RuleBasedStateMachine):
         else:
             assert statuses <= OFF[self.group.strategy]
 
-    def _rest(self) -> None:
-        """A stay in a retry tier: the request comes back as it was."""
+    def _rest(self, seconds: float = 5.0) -> None:
+        """A stay in a retry tier: the request comes back as it was, perhaps to another worker."""
         assert self.node is not None
         [*_, request] = self.node.requests
-        waited = {self.node.key: self.now - self.node.patient_since + 5.0}
-        self.now += 5.0
+        waited = {self.node.key: self.now - self.node.patient_since + seconds}
+        self.now += seconds
         self._settle()
+        taken = replace(self.node.row, unsettled_left=max(0.0, self.unsettled - self.now))
         fresh = replace(
             self.node, requests=(), actions={}, phase=LOOKING, called=False, conflicts=0
         )
-        self.node = joined(fresh, request, fresh.row, self.node.actions, waited, self.now)
+        self.node = joined(fresh, request, taken, self.node.actions, waited, self.now)
 
     def _call(self, act: Act) -> None:
         assert self.node is not None
@@ -282,12 +310,9 @@ class Walk(RuleBasedStateMachine):
         call = Calling(act, self.node.row, self.node.key, self.now)
         self.now += 0.1
         answer: str | CloudError = self.answer or act.server_id or f"id-{self.created + 1}"
-        if self.answer is None or self.lost == "at once":
-            refused = self._perform(act)
-            if self.answer is None and refused is not None:
-                answer = refused
-        elif self.lost == "later":
-            self.late.append((self.now + LATE, act))
+        refused = self._take_effect(act, self.lost or ("never" if self.answer else "at once"))
+        if self.answer is None and refused is not None:
+            answer = refused
         if self.lost:
             self.unsettled = self.now + API_TIMEOUT
         verdict = classify(answer) if isinstance(answer, CloudError) else None
@@ -308,6 +333,11 @@ class Walk(RuleBasedStateMachine):
     def _server(server_id: str, status: str, task: str | None = None) -> Server:
         return Server(server_id, "node1", status, task, cluster=CLUSTER, node="node1")
 
+    def _take_effect(self, act: Act, performed: str) -> CloudError | None:
+        if performed == "later":
+            self.late.append((self.now + LATE, act))
+        return self._perform(act) if performed == "at once" else None
+
     def _perform(self, act: Act) -> CloudError | None:
         if act.action == CREATE:
             self.created += 1
@@ -327,6 +357,7 @@ class Walk(RuleBasedStateMachine):
         return None
 
     def _begin(self, server_id: str, ends: str, *, back: str) -> None:
+        self.performed_at = self.now
         status = {"well": ends, "ERROR": "ERROR", "back": back, "never": ends}[self.fate]
         self.work[server_id] = Work(status, None if self.fate == "never" else self.now + TAKES)
 
