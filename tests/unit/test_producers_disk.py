@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from producers import clock
 from producers.disk import require_writable, unusable, user_name
 from producers.settings import ConfigError
 from workers.store.database import open_store
@@ -57,3 +58,16 @@ def test_a_wrong_user_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert str(caught.value).startswith(
         f"store.url: Permission denied: {folder}/state.db; let user {user_name()} use it"
     )
+
+
+def test_a_clock_begins_where_the_call_that_gives_files_away_is_forbidden(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where SlurmUser is root: the system call filter of the snapshot worker's unit refuses fchown to root, too."""
+
+    def refuse(*_: int) -> None:
+        raise PermissionError(EPERM, os.strerror(EPERM))
+
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "fchown", refuse)
+    assert clock.stamp(tmp_path / "clock")
