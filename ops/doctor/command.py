@@ -127,7 +127,7 @@ def _all_findings(session: Session) -> Iterator[Finding]:
     yield from findings_of("files and folders", lambda: of_host(settings, hooks))
     yield from findings_of("settings", lambda: of_settings(settings))
     yield from findings_of("rights", lambda: of_planned(session.config, hooks))
-    yield from findings_of("units", of_systemd)
+    yield from findings_of("units", lambda: of_systemd(settings))
     broker = findings_of("broker", lambda: of_broker(session))
     yield from broker
     if settings.broker.users is None or role in ACCESS:

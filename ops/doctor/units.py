@@ -1,24 +1,26 @@
 """Checks the units of this host, where systemd runs them."""
 
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from ops.install.units import SERVICES
 from ops.site.findings import Finding, away, fixable, wrong
 from ops.site.kinds import Kind
+from workers.config.settings import Settings
 from workers.process.programs import run_program
 
 TARGET = "lamplighter.target"
 # It exists where systemd is the init process (sd_booted(3)).
 _BOOTED = Path("/run/systemd/system")
 _PROPERTIES = (
-    "Id,LoadState,ActiveState,SubState,UnitFileState,Result,NRestarts,Wants,NeedDaemonReload"
+    "Id,LoadState,ActiveState,SubState,UnitFileState,Result,NRestarts,Wants,NeedDaemonReload,"
+    "ProtectSystem,ReadWritePaths"
 )
 _SECONDS = 10.0
 
 
-def of_systemd() -> Iterator[Finding]:
+def of_systemd(settings: Settings) -> Iterator[Finding]:
     """What is wrong with Lamplighter's units; none on a host without systemd."""
     if not _BOOTED.is_dir():
         return
@@ -31,11 +33,19 @@ def of_systemd() -> Iterator[Finding]:
         said = f"systemctl show: {type(error).__name__}"
         yield away(Kind.UNITS, said, f"systemctl status {TARGET} says why")
     else:
-        yield from of_units(done.stdout.decode(errors="backslashreplace"))
+        yield from of_units(done.stdout.decode(errors="backslashreplace"), list(_written(settings)))
 
 
-def of_units(output: str) -> Iterator[Finding]:
-    """What `systemctl show` printed about the target and the workers' units. Pure."""
+def _written(settings: Settings) -> Iterator[tuple[str, str, Path]]:
+    """Units, the key of a folder that each writes to, and the folder; only those that go on without it."""
+    yield "lamplighter-relay.service", "hooks.spool", settings.hook.spool
+    yield "lamplighter-snapshot.service", "hooks.state", settings.hook.state
+    if settings.slurm.prolog is not None:
+        yield "lamplighter-slurm.service", "slurm.prolog", settings.slurm.prolog
+
+
+def of_units(output: str, written: Collection[tuple[str, str, Path]] = ()) -> Iterator[Finding]:
+    """What `systemctl show` printed about the target and the workers' units, and what they write. Pure."""
     shown = [
         dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
         for block in output.split("\n\n")
@@ -50,6 +60,12 @@ def of_units(output: str) -> Iterator[Finding]:
     wanted = target.get("Wants", "").split()
     for name, unit in units.items():
         yield from _of_unit(name, unit, wanted=name in wanted)
+    for name, key, path in written:
+        unit = units.get(name, {})
+        open_to_it = [one.lstrip("-+") for one in unit.get("ReadWritePaths", "").split()]
+        if unit.get("ProtectSystem") == "strict" and not any(map(path.is_relative_to, open_to_it)):
+            remedy = f"systemctl edit {name}, with ReadWritePaths={path} below [Service]; systemctl restart {name}"
+            yield wrong(Kind.FOLDER, f"{key}: {name} may not write to {path}", remedy)
     if any(one.get("NeedDaemonReload") == "yes" for one in (target, *units.values())):
         words = "files of units have changed since systemd read them"
         yield fixable(Kind.UNITS, words, "systemctl", "daemon-reload")

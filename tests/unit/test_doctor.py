@@ -890,6 +890,22 @@ def test_a_unit_that_does_not_run_as_it_should_is_named(
     assert remedy in (found.remedy or "")
 
 
+@pytest.mark.parametrize("protection", ["strict", "full"])
+def test_a_folder_that_a_unit_may_not_write_to_is_named(protection: str) -> None:
+    """A site has moved the spool: the hooks can write there, the relay could send nothing from it."""
+    relay = "lamplighter-relay.service"
+    unit = UNITS[POWER] | {
+        "ProtectSystem": protection,
+        "ReadWritePaths": "-/var/spool/lamplighter -/var/lib/lamplighter",
+    }
+    shown = _shown(UNITS | {relay: unit})
+    usual = relay, "hooks.spool", Path("/var/spool/lamplighter/calls")
+    moved = relay, "hooks.spool", Path("/srv/spool")
+    found = [(one.words, one.kind) for one in of_units(shown, [usual, moved])]
+    wanted = [(f"hooks.spool: {relay} may not write to /srv/spool", "folder")]
+    assert found == (wanted if protection == "strict" else [])
+
+
 def test_where_the_units_are_not_installed_nothing_is_said_of_them() -> None:
     absent = {name: {"LoadState": "not-found", "ActiveState": "inactive"} for name in UNITS}
     assert list(of_units(_shown(absent))) == []

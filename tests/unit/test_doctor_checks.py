@@ -211,7 +211,7 @@ def test_a_secret_in_a_finding_is_masked_and_the_name_of_its_setting_is_not(
     (run_dir / "password").write_text(f"{SECRET}\n")
     (run_dir / "password").chmod(0o600)
     shown = Finding(Severity.WRONG, Kind.CHECK, f"broker.password: is {SECRET}", f"change {SECRET}")
-    monkeypatch.setattr(command, "of_systemd", lambda: [shown])
+    monkeypatch.setattr(command, "of_systemd", lambda _: [shown])
     output = doctor(config).output
     assert SECRET not in output
     assert "broker.password: is ***" in output
