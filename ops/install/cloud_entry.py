@@ -86,6 +86,9 @@ def read_site(
     Raises:
         ConfigError: something is missing or not supported; it names the option or the file.
     """
+    # unlike Path.is_dir, it raises nothing
+    if os.path.isdir(file):  # noqa: PTH112
+        raise ConfigError(f"--fedcloud-site: {file} is a folder; name the file of your site in it")
     source = {"type": "oidc_refresh_token", "refresh_token_file": str(CLOUD_SECRET)}
     vo = vo or asked("vo", f"Which virtual organisation of {file}?", None, ask=ask)
     table = {"fedcloud_site": str(file.absolute()), "vo": vo, "source": source}
@@ -130,11 +133,16 @@ def _certificate(entry: EntryRef, name: object) -> tuple[str | None, str | None]
     places = dict.fromkeys((path.absolute(), entry.file.parent / path))
     found = next((one for one in places if one.is_file()), path)
     try:
-        return str(CLOUD_CA), read_file(found, _LARGEST).decode()
+        certificate = read_file(found, _LARGEST).decode()
     except OSError as error:
         raise entry.wrong("cacert", f"{found}: {error.strerror}; name a file of PEM") from None
     except UnicodeDecodeError:
         raise entry.wrong("cacert", f"{found} is not a file of PEM") from None
+    if "PRIVATE KEY-----" in certificate:  # it is shown, and written for all workers
+        raise entry.wrong(
+            "cacert", f"{found} holds a private key; name a file of certificates alone"
+        )
+    return str(CLOUD_CA), certificate
 
 
 def _source(kind: Kind, entry: EntryRef) -> Mapping[str, object]:

@@ -154,6 +154,16 @@ def test_a_missing_certificate_is_named(folder: Path) -> None:
     assert "clouds.site.cacert: certs/none.pem: No such file" in str(refused.exception)
 
 
+def test_a_certificate_with_its_private_key_is_refused_and_not_shown(folder: Path) -> None:
+    """The copy is for all workers, and a dry run prints it."""
+    (folder / "both.pem").write_text("-----BEGIN RSA PRIVATE KEY-----\nodd1\n")
+    refused = init(folder, USER, more="    cacert: both.pem\n")
+    assert "both.pem holds a private key; name a file of certificates alone" in str(
+        refused.exception
+    )
+    assert "odd1" not in f"{refused.exception}{refused.output}"
+
+
 @pytest.mark.usefixtures("asking")
 def test_a_missing_secret_is_asked_for_and_not_shown(
     folder: Path, monkeypatch: pytest.MonkeyPatch
@@ -238,6 +248,12 @@ vos:
   - name: vo.example.eu
     auth: {project_id: abc123}
 """
+
+
+def test_a_folder_of_site_files_is_refused_with_what_to_name_instead(folder: Path) -> None:
+    """lamplighter.toml may name one, with `site` beside it; init has no option for that."""
+    refused = init(folder, USER, f"--fedcloud-site={folder}", "--vo=vo.example.eu")
+    assert f"--fedcloud-site: {folder} is a folder; name the file of" in str(refused.exception)
 
 
 @pytest.mark.usefixtures("asking")
