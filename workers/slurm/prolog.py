@@ -29,7 +29,7 @@ from workers.slurm.scontrol import Slurm
 
 # Seconds between two readings of the nodes: at least, in relation to a reading's time, at most; for new scripts
 # less, but also in relation to it: their jobs' nodes may be up. Without readings, scontrol ends.
-_LEAST, _SHARE, _MOST, _SHARE_NEW, _IDLE = 0.25, 10, 1.0, 3, 60.0
+_LEAST, _SHARE, _MOST, _SHARE_NEW, _IDLE = 0.3, 10, 1.0, 3, 60.0
 # A job is looked at when one of its nodes has changed, since it may have left it to another job: a requeued
 # job does not start again while its script waits. Otherwise after so many seconds; so many jobs a second, at once.
 _JOB_PACE, _JOBS_A_SECOND, _JOBS_AT_ONCE = 30.0, 2, 20
