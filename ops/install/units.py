@@ -49,6 +49,7 @@ class Service:
         writes: the folders that it changes.
         command: the words after `lamplighter`.
         notifies: whether it tells systemd that it has started, and that it lives.
+        reads_slurmctld: whether it reads slurmctld's environment: Linux permits it only to the same user and group.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Service:
     writes: tuple[Path, ...]
     command: str
     notifies: bool = True
+    reads_slurmctld: bool = False
 
     @property
     def unit(self) -> str:
@@ -74,7 +76,7 @@ SERVICES = (
     Service(
         "relay", "relay of the hooks' spool", None, (SPOOL, STATE, LOG), "relay", notifies=False
     ),
-    Service("slurm", "slurm worker", None, (STATE, RUN), "worker slurm"),
+    Service("slurm", "slurm worker", None, (STATE, RUN), "worker slurm", reads_slurmctld=True),
     Service("snapshot", "snapshot worker", None, (STATE, SPOOL), "worker snapshot"),
 )
 # Who may read the passwords of each role; what is not here belongs to root.
@@ -159,7 +161,7 @@ PartOf=lamplighter.target
 {_NOTIFY if service.notifies else ""}ExecStart={program} {service.command}
 Environment=LAMPLIGHTER_CONFIG={CONFIG}/lamplighter.toml PGSERVICEFILE={CONFIG}/pg_service.conf
 User={service.user or slurm_user}
-Group={GROUP}
+{"SupplementaryGroups" if service.reads_slurmctld else "Group"}={GROUP}
 Restart=always
 RestartSec=5
 ReadWritePaths={" ".join(f"-{folder}" for folder in service.writes)}

@@ -7,8 +7,8 @@ import re
 import subprocess
 from typing import TYPE_CHECKING
 
-from ops.install.units import PROLOG, prolog_drop_in
-from tests.testbed.prolog_scripts import SCRIPT, Scripts
+from ops.install.units import GROUP, PROGRAMS, PROLOG, SERVICES, prolog_drop_in, unit
+from tests.testbed.prolog_scripts import NOBODY, SCRIPT, Scripts
 from tests.testbed.waiting import until
 from workers.slurm.prolog_fifos import Arrival, PrologFifos
 from workers.slurm.prolog_slots import is_tuned
@@ -28,6 +28,26 @@ def test_its_setting_of_glibc_is_the_one_with_which_many_jobs_may_wait(run_dir: 
     (slurmctld / "comm").write_text("slurmctld\n")
     (slurmctld / "environ").write_text(lines(run_dir)["Environment"])
     assert is_tuned(run_dir, "glibc 2.36") is True
+
+
+def test_the_slurm_worker_may_read_slurmctlds_environment_as_its_unit_runs_it() -> None:
+    """Only the same user and the same group may: ptrace(2), PTRACE_MODE_READ."""
+    (service,) = (one for one in SERVICES if one.name == "slurm")
+    settings = dict(
+        re.findall(r"^(\w+)=(.*)$", unit(service, PROGRAMS / "x", "slurm"), re.MULTILINE)
+    )
+    assert settings["User"] == "slurm"
+    assert GROUP in {settings.get("Group"), settings.get("SupplementaryGroups")}
+    if os.geteuid() == 0:
+        ours = 1
+        with subprocess.Popen(
+            "/bin/cat", stdin=subprocess.PIPE, user=NOBODY, group=NOBODY
+        ) as slurmctld:
+            group = ours if "Group" in settings else NOBODY
+            reads = ["/bin/cat", f"/proc/{slurmctld.pid}/environ"]
+            done = subprocess.run(reads, user=NOBODY, group=group, extra_groups=[ours], check=False)
+            slurmctld.communicate()
+        assert done.returncode == 0
 
 
 def test_its_exec_stop_releases_all_that_wait_in_the_usual_folder(run_dir: Path) -> None:
