@@ -11,8 +11,6 @@ from schemas.errors import MalformedMessageError
 from schemas.fields import loads, shown
 from schemas.numbers import MOST
 
-__all__ = ["HookCall", "call_from", "commands", "expand", "expiry", "own_time"]
-
 _NS = 1_000_000_000
 # More than a call waits for the clock's lock.
 _SAME_TIME = 2 * _NS

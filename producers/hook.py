@@ -18,8 +18,9 @@ from producers import call as calls
 from producers import clock, spool
 from producers.config_file import find_config, note_hooks_file
 from producers.disk import read_file
+from producers.hosts import expand
 from producers.message import Batch
-from producers.outbox import Sending, deliver, messages
+from producers.outbox import Sending, deliver
 from producers.privacy import keep_private
 from producers.report import report
 from producers.settings import ConfigError, HookSettings, hook_settings
@@ -32,8 +33,6 @@ from schemas.fields import shown
 # With a close that the broker does not answer and the interpreter's start, a hook takes below four.
 PUBLISH_SECONDS = 3.4
 LEFTOVER_SECONDS = 1.0
-
-__all__ = ["SubmitResult", "main", "messages", "report", "run", "send", "submit"]
 
 EXIT_SPOOLED = 0
 EXIT_NOT_DURABLE = 1
@@ -71,7 +70,7 @@ def run(kind: Kind, argv: list[str], environ: dict[str, str], age: float = 0.0) 
         return report(None, EXIT_BAD_CALL, str(error))
     try:
         expression = _expression(argv)
-        calls.expand(expression)
+        expand(expression)
     except MalformedMessageError as error:
         return report(settings, EXIT_BAD_CALL, str(error))
     called = time.time_ns()

@@ -10,8 +10,6 @@ from schemas.errors import MalformedMessageError
 from schemas.fields import loads
 from schemas.notices import notice_from
 
-__all__ = ["EXCHANGE", "SpooledNotices", "messages", "notices_from"]
-
 EXCHANGE = "power.events"
 
 

@@ -12,8 +12,6 @@ from producers.broker_settings import BrokerSettings, BrokerUsers
 from producers.broker_settings import ConfigError as ConfigError  # noqa: PLC0414 - others import it here
 from producers.disk import user_name
 from producers.toml_table import TomlTable
-from producers.toml_table import shown_key as shown_key  # noqa: PLC0414 - as above
-from producers.toml_table import unknown_field as unknown_field  # noqa: PLC0414
 from producers.trust import UntrustedFileError, read_trusted
 from schemas.fields import is_cluster_name, shown
 from schemas.roles import Role

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import click
 
 from ops.cli.terminal import plain
-from producers.call import expand
+from producers.hosts import expand
 from schemas.errors import MalformedMessageError
 from schemas.fields import shown
 from schemas.numbers import MOST, whole_number

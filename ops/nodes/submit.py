@@ -11,8 +11,9 @@ import hostlist
 from ops.cli.session import Session, operator
 from ops.cli.terminal import cut, warn
 from producers import clock, hook
-from producers.call import HookCall, commands, expand, own_time
+from producers.call import HookCall, commands, own_time
 from producers.disk import user_name
+from producers.hosts import expand
 from producers.settings import ConfigError, HookSettings
 from schemas import ids
 from schemas.commands import Kind, PowerCommand

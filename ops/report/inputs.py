@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from ops.report.outcome import Recorded, ReportedOutcome, outcome
 from ops.report.question import Allocation, NodePlace
-from producers.call import expand
+from producers.hosts import expand
 from producers.settings import ConfigError, read_toml
 from schemas.errors import MalformedMessageError
 from schemas.events import ENDS, Transition

@@ -20,7 +20,8 @@ from ops.cli.terminal import print_json, print_line, print_table
 from producers.broker_settings import BrokerSettings, BrokerUsers
 from producers.config_file import config_places
 from producers.disk import may_exist
-from producers.settings import BROKER_FIELDS, HOOK_FIELDS, HookSettings, read_toml, shown_key
+from producers.settings import BROKER_FIELDS, HOOK_FIELDS, HookSettings, read_toml
+from producers.toml_table import shown_key
 from workers.config.problems import fields_of
 from workers.config.settings import Settings
 

@@ -15,7 +15,8 @@ import pytest
 
 from producers import relay
 from producers.amqp import connection_parameters
-from producers.call import HookCall, expand
+from producers.call import HookCall
+from producers.hosts import expand
 from schemas.commands import Kind, parse_command
 from tests.testbed.controller import Controller
 from tests.testbed.installation import CLUSTER, Installation

@@ -9,6 +9,7 @@ import pytest
 from producers import clock, hook
 from producers.call import HookCall
 from producers.message import Batch
+from producers.outbox import messages
 from schemas import ids
 from schemas.commands import Kind
 from tests.testbed.waiting import until
@@ -41,7 +42,7 @@ def call(system: WholeSystem, kind: Kind) -> HookCall:
 
 def send(system: WholeSystem, made: HookCall) -> None:
     """Send a call as a hook or the relay would."""
-    batch = Batch(hook.messages(made), lambda: None)
+    batch = Batch(messages(made), lambda: None)
     assert hook.send(system.settings.hook, iter([batch]), 10.0) is None
 
 

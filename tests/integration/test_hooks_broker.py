@@ -14,6 +14,7 @@ from producers import clock, hook
 from producers.amqp import connection_parameters
 from producers.call import HookCall
 from producers.message import Batch, Message
+from producers.outbox import messages
 from producers.publish import publish
 from schemas.commands import Kind, parse_command
 from tests.testbed.controller import Controller
@@ -149,7 +150,7 @@ def test_a_call_sent_twice_has_the_same_requests(controller: Controller) -> None
         origin=command.origin,
     )
     confirmed: list[bool] = []
-    batch = Batch(hook.messages(again), lambda: confirmed.append(True))
+    batch = Batch(messages(again), lambda: confirmed.append(True))
     assert hook.send(controller.site.settings.hook, [batch], 10.0) is None
     assert confirmed == [True]
     assert [body for _, body in controller.site.drain(topology.RESUME_QUEUE)] == first

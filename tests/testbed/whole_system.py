@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from msgspec.structs import replace
 
 from producers.amqp import connection_parameters
-from producers.call import expand
+from producers.hosts import expand
 from schemas.commands import Desired
 from schemas.events import Transition
 from tests.testbed.broker_address import broker_fields

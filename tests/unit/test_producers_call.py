@@ -13,7 +13,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from producers import hosts
-from producers.call import HookCall, call_from, commands, expand, own_time
+from producers.call import HookCall, call_from, commands, own_time
+from producers.hosts import expand
 from schemas.commands import Desired, Kind, WaitingJob, parse_command
 from schemas.errors import MalformedMessageError
 

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from producers.settings import ConfigError, shown_key
+from producers.settings import ConfigError
+from producers.toml_table import shown_key
 from producers.trust import beside
 from workers.config import clouds_yaml, fedcloud
 from workers.config.clouds_entry import EntryRef

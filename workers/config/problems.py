@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import msgspec
 from msgspec.structs import FieldInfo
 
-from producers.settings import shown_key, unknown_field
+from producers.toml_table import shown_key, unknown_field
 from schemas.fields import shown
 
 _TYPES: Mapping[type, str] = {

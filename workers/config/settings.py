@@ -15,8 +15,8 @@ from msgspec.structs import replace
 from producers.addresses import address_problem, parameters_problem
 from producers.broker_settings import BrokerSettings
 from producers.hosts import expand
-from producers.settings import ConfigError, HookSettings, hook_settings, read_toml, shown_key
-from producers.toml_table import TomlTable
+from producers.settings import ConfigError, HookSettings, hook_settings, read_toml
+from producers.toml_table import TomlTable, shown_key
 from producers.trust import beside
 from schemas.errors import MalformedMessageError
 from schemas.roles import Role
