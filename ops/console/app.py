@@ -1,6 +1,6 @@
 """The console as an ASGI application: routes and handlers. Blocking work runs in threads."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from importlib.resources import files
@@ -19,7 +19,6 @@ from starlette.types import ASGIApp
 
 from ops.console.auth import STREAM, Authenticator
 from ops.console.dead_letters import DeadLetterPages
-from ops.console.hold_forms import HoldForms
 from ops.console.live import Live
 from ops.console.operators import ConsoleUser
 from ops.console.pages import Page, Pages
@@ -44,7 +43,7 @@ class Console:
     auth: Authenticator
     pages: Pages
     dead_letters: DeadLetterPages
-    holds: HoldForms
+    act_on_holds: Callable[[str, Mapping[str, str]], None]
     cluster: str
 
     def asgi(self, hosts: set[str]) -> ASGIApp:
@@ -131,7 +130,7 @@ class Console:
         async def act(user: ConsoleUser, form: FormData) -> Response:
             fields = {name: str(value).strip() for name, value in form.multi_items()}
             try:
-                await run_in_threadpool(self.holds.act, user.name, fields)
+                await run_in_threadpool(self.act_on_holds, user.name, fields)
             except ValueError as error:
                 return self._problem(request, _BAD_REQUEST, "Not done", str(error))
             return RedirectResponse(_own_path(fields.get("to")), 303)

@@ -21,7 +21,7 @@ from ops.console.app import Console
 from ops.console.auth import Authenticator
 from ops.console.connections import BoundedConnection
 from ops.console.dead_letters import DeadLetterPages
-from ops.console.hold_forms import HoldForms
+from ops.console.hold_forms import act_on_holds
 from ops.console.live import Live
 from ops.console.operators import (
     digest,
@@ -151,7 +151,7 @@ def serve(session: Session) -> int:
     templates = environment()
     reader = SiteReader(session)
     live = Live(reader.read, parts(templates))
-    letters, holds = DeadLetterPages(session), HoldForms(session)
+    letters, holds = DeadLetterPages(session), partial(act_on_holds, session)
     app = Console(templates, live, auth, Pages(session), letters, holds, settings.cluster)
     config = uvicorn.Config(
         app.asgi(host_names((host, port), settings.console.hosts)),

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from ops.cli.options import LONGEST_REASON
 from ops.cli.session import Session
 from ops.console.pages import Page
 from ops.dead_letters.context import look_up_context, stale_letters
@@ -146,6 +147,5 @@ def _action(form: Sequence[tuple[str, object]], fields: Mapping[str, str]) -> _A
     else:
         ids = {str(value) for name, value in form if name == "id" and value}
         choice = LetterFilter(ids=tuple(sorted(ids)))
-    return _Action(
-        verb, fields.get("reason", "")[:500], choice, whole_number(before) or time.time_ns()
-    )
+    reason = fields.get("reason", "")[:LONGEST_REASON]
+    return _Action(verb, reason, choice, whole_number(before) or time.time_ns())
