@@ -69,7 +69,8 @@ class ResyncSettings(Table, frozen=True):
     Attributes:
         enabled: whether suspends are checked against snapshots, and drift is repaired; by default,
             only if Slurm's commands and slurm.conf are found or the store holds a snapshot.
-        grace: how long a node must differ from Slurm's state before it is powered off.
+        grace: how long a difference from Slurm's state must last before it is repaired; a node in use
+            that is off is powered on at once.
         stale_after: the age above which a snapshot is not used; by default three intervals.
         repeat_after: time until a repair without effect is requested again; doubled each time, up
             to an hour.
