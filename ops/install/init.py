@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 import click
 
-from ops.cli.options import confirm, yes_option
+from ops.cli.options import confirm
 from ops.install import units
 from ops.install.answers import ask_site
 from ops.install.cloud_entry import CloudEntry
@@ -82,7 +82,7 @@ _Plan: TypeAlias = Sequence[PlannedFile | PlannedLink | Step]
 @click.option("--worker", "workers", multiple=True, type=click.Choice(units.ANYWHERE),
               help="Set up a host that runs this worker only; repeatable. Copy /etc/lamplighter there.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Show everything, change nothing.")
-@yes_option
+@click.option("--yes", is_flag=True, help="Ask nothing; what cannot be found comes from options.")
 def init(
     *,
     slurm_conf: Path,

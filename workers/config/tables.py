@@ -38,8 +38,9 @@ class SlurmSettings(Table, frozen=True):
         snapshot_interval: time between two snapshots of all nodes for the resync worker.
         prolog: the folder in which lamplighter-prolog lets jobs wait for their nodes, such as
             /run/lamplighter/prolog, if it is slurm.conf's PrologSlurmctld.
-        prolog_slots: how many jobs may wait there at once; by default what this version of Slurm
-            tolerates: 10, or 40 from 23.11 on.
+        prolog_slots: how many jobs may wait there at once; by default what slurmctld tolerates: 10, or
+            40 from 23.11 on; 1,000 from 26.05 on, or with glibc 2.34 and the drop-in of
+            `init --prolog`.
         uws_jobdata: OPUS's SLURM_JOBDATA_PATH, which shows the UWS job that a job runs for.
     """
 
