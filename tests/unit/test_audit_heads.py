@@ -9,6 +9,11 @@ import pytest
 
 from producers.settings import ConfigError
 from workers.audit.heads import Head, export_head
+from workers.audit.signing import load_signer, load_trusted
+
+# On a curve that no library of ours knows.
+PRIVATE = "MEACAQEEDrgUx43Jf3te0bvy2EaQoAcGBWcrAQQBoSIDIAAEANTlsqm6dW/cn/16+9ljAEdbu3RZUMYvp61WgoAj"
+PUBLIC = "MDQwEAYHKoZIzj0CAQYFZysBBAEDIAAEANTlsqm6dW/cn/16+9ljAEdbu3RZUMYvp61WgoAj"
 
 
 @pytest.fixture
@@ -35,3 +40,16 @@ def test_a_full_disk_leaves_no_part_of_a_head(full_disk: int, tmp_path: Path) ->
     with pytest.raises(ConfigError, match=r"audit\.heads_file: .*free disk space"):
         export_head(file, head)
     assert file.read_bytes() == before
+
+
+def test_a_key_of_an_unknown_kind_is_named(tmp_path: Path) -> None:
+    """The audit worker records events all the same, which any other error would end."""
+    key = tmp_path / "key"
+    for kind, text, load in (
+        ("EC PRIVATE KEY", PRIVATE, load_signer),
+        ("PUBLIC KEY", PUBLIC, lambda path: load_trusted([path])),
+    ):
+        key.touch(mode=0o600)
+        key.write_text(f"-----BEGIN {kind}-----\n{text}\n-----END {kind}-----\n")
+        with pytest.raises(ConfigError, match=rf"{key} is not "):
+            load(key)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
@@ -74,7 +74,7 @@ def load_signer(path: Path) -> Signer:
         raise ConfigError(unusable("audit.key_file", path, error)) from None
     except UntrustedFileError as error:
         raise ConfigError(f"audit.key_file: {error}") from None
-    except (ValueError, TypeError):  # not PEM, or protected by a password
+    except (ValueError, TypeError, UnsupportedAlgorithm):  # not PEM, or protected by a password
         key = None
     if not isinstance(key, Ed25519PrivateKey):
         raise ConfigError(f"audit.key_file: {path} is not an Ed25519 key in unencrypted PEM")
@@ -95,7 +95,7 @@ def load_trusted(paths: Iterable[Path], owner: int = 0) -> Trusted:
             raise ConfigError(str(error)) from None
         except OSError as error:
             raise ConfigError(f"{path}: {error.strerror}; pass the public key with --key") from None
-        except ValueError:
+        except (ValueError, UnsupportedAlgorithm):
             raise ConfigError(f"{path} is not a public key in PEM") from None
         if not isinstance(key, Ed25519PublicKey):
             raise ConfigError(f"{path} is not an Ed25519 key")
