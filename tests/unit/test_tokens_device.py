@@ -16,7 +16,7 @@ from tests.testbed.simcloud.faults import Fault
 from workers.config.logins import RefreshTokenSource
 from workers.tokens.device import DeviceCode, device_endpoint, poll_for_tokens, request_device_code
 from workers.tokens.errors import SourceError, away
-from workers.tokens.oidc import AccessToken, Redeemed
+from workers.tokens.oidc import Redeemed, TokenAnswer
 from workers.tokens.transport import Http
 
 if TYPE_CHECKING:
@@ -175,7 +175,7 @@ def test_the_address_to_open_is_printed_whole_on_a_narrow_terminal(
     """With a line end in it, a browser would open its first half."""
     url = f"https://login.example.org/{'device/' * 20}?user_code=AB-CD"
     code = DeviceCode("secret-code", "AB-CD", "https://login.example.org", url, 60.0, 1.0)
-    found = Redeemed(AccessToken("a", 60.0), "r", None)
+    found = Redeemed(TokenAnswer("a"), "r", None)
     for name, answer in (
         ("device_endpoint", "https://login.example.org/device"),
         ("request_device_code", code),

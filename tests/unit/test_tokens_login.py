@@ -22,11 +22,15 @@ from workers.config.logins import (
     ClientCredentialsSource,
     RefreshTokenSource,
 )
+from workers.store.database import open_store
 from workers.tokens.errors import SourceError
+from workers.tokens.federated import RefreshTokenLogin
 from workers.tokens.keystone import Keystone
 from workers.tokens.oidc import redeem, service_login
 from workers.tokens.scoped import KeystoneAnswer, ScopedToken, scoped_token
+from workers.tokens.secret import SecretFile
 from workers.tokens.transport import Http, answer_in
+from workers.tokens.vault import Vault
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -126,6 +130,26 @@ def test_provider_without_rotation_keeps_the_token(server: Server, tmp_path: Pat
     server.answers(200, {"access_token": "access"})
     redeemed = redeem(Http(None), source(server, tmp_path), SECRET, PLACE)
     assert (redeemed.refresh_token, redeemed.access.expires_in) == (SECRET, 0)
+
+
+@pytest.mark.parametrize("odd", ["two\nlines", "", None, 7, "x" * 70_000])
+def test_a_rotated_token_is_stored_though_its_access_token_is_odd(
+    server: Server, tmp_path: Path, odd: object
+) -> None:
+    """The provider takes the one before no more: without this one, a person would have to log in again."""
+    server.answers(200, {"access_token": odd, "refresh_token": "next"})
+    store = open_store(f"sqlite:///{tmp_path}/state.db", "state")
+    vault = Vault(store, [bytes(32)], "one", "test")
+    given = source(server, tmp_path)
+    given.refresh_token_file.touch(mode=0o600)
+    given.refresh_token_file.write_text(SECRET)
+    secret = SecretFile(given.refresh_token_file)
+    login = RefreshTokenLogin(given, secret, None, Http(None), lambda: vault)  # type: ignore[arg-type]
+    with pytest.raises(SourceError, match="no usable access_token"):
+        login.fetch()
+    with vault.lease(SECRET) as leased:
+        assert leased.token() == "next"
+    store.dispose()
 
 
 ENDS = "one that ends in 1000 seconds"

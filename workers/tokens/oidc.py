@@ -29,9 +29,12 @@ _TRANSIENT = {"temporarily_unavailable", "server_error"}
 
 
 class TokenAnswer(msgspec.Struct):
-    """A provider's response with tokens (RFC 6749, 5.1); lives are in seconds."""
+    """A provider's response with tokens (RFC 6749, 5.1); lives are in seconds.
 
-    access_token: Token
+    `access_token` is read last: with an odd one, the next refresh token is not lost.
+    """
+
+    access_token: Any = None
     refresh_token: FormToken | None = None
     expires_in: Any = None
     refresh_expires_in: Any = None
@@ -58,15 +61,20 @@ class AccessToken:
 
 @dataclass(frozen=True, slots=True)
 class Redeemed:
-    """The tokens that a refresh token was exchanged for; `access` is for Keystone.
+    """The tokens of an answer.
 
     `refresh_token` is the next one, or the same if the provider does not rotate; it expires in that
     many seconds, None if its lifetime is unlimited or unknown.
     """
 
-    access: AccessToken
+    _answer: TokenAnswer = field(repr=False)
     refresh_token: str = field(repr=False)
     refresh_expires_in: float | None
+
+    @property
+    def access(self) -> AccessToken:
+        """For Keystone; a SourceError if none can be used."""
+        return _access(self._answer)
 
 
 def redeem(http: Http, source: RefreshTokenSource, refresh_token: str, place: str) -> Redeemed:
@@ -85,8 +93,9 @@ def redeem(http: Http, source: RefreshTokenSource, refresh_token: str, place: st
         remedy = f"log in at the provider again and replace the refresh token in {place}"
         remedies = {"invalid_grant": f"{remedy}; it is tried at once"}
         raise refusal(response, source.client_id, http.secrets, remedies)
-    answer = answer_in(response, TokenAnswer)
-    http.secrets.add(answer.access_token, answer.refresh_token)
+    answer = _tokens_in(http, response)
+    if answer.refresh_token is None:
+        _access(answer)  # otherwise nothing is new
     return redeemed(answer, answer.refresh_token or refresh_token)
 
 
@@ -94,7 +103,7 @@ def redeemed(answer: TokenAnswer, refresh_token: str) -> Redeemed:
     """The tokens in a response; `refresh_token` is the one to use next."""
     # a field of Keycloak; 0 for an offline token without an end
     expires_in = positive(answer.refresh_expires_in) or _life_left(refresh_token)
-    return Redeemed(_access(answer), refresh_token, expires_in)
+    return Redeemed(answer, refresh_token, expires_in)
 
 
 def service_login(
@@ -116,9 +125,7 @@ def service_login(
     if not response.ok:
         remedy = f"replace the secret of client {shown(source.client_id)} in {place}"
         raise refusal(response, source.client_id, http.secrets, {"invalid_client": remedy})
-    answer = answer_in(response, TokenAnswer)
-    http.secrets.add(answer.access_token)
-    return _access(answer)
+    return _access(_tokens_in(http, response))
 
 
 def revoke(http: Http, source: RefreshTokenSource, endpoint: str, refresh_token: str) -> None:
@@ -134,8 +141,19 @@ def revoke(http: Http, source: RefreshTokenSource, endpoint: str, refresh_token:
         raise refusal(response, source.client_id, http.secrets, {})
 
 
+def _tokens_in(http: Http, response: requests.Response) -> TokenAnswer:
+    answer = answer_in(response, TokenAnswer)
+    access = answer.access_token
+    http.secrets.add(access if isinstance(access, str) else None, answer.refresh_token)
+    return answer
+
+
 def _access(answer: TokenAnswer) -> AccessToken:
-    return AccessToken(answer.access_token, positive(answer.expires_in) or 0.0)
+    try:
+        token = msgspec.convert(answer.access_token, Token)
+    except msgspec.ValidationError:
+        raise away("the login provider's answer has no usable access_token") from None
+    return AccessToken(token, positive(answer.expires_in) or 0.0)
 
 
 def refusal(
