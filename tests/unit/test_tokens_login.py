@@ -140,11 +140,16 @@ def test_a_rotated_token_is_stored_though_its_access_token_is_odd(
     server.answers(200, {"access_token": odd, "refresh_token": "next"})
     store = open_store(f"sqlite:///{tmp_path}/state.db", "state")
     vault = Vault(store, [bytes(32)], "one", "test")
-    given = source(server, tmp_path)
-    given.refresh_token_file.touch(mode=0o600)
-    given.refresh_token_file.write_text(SECRET)
-    secret = SecretFile(given.refresh_token_file)
-    login = RefreshTokenLogin(given, secret, None, Http(None), lambda: vault)  # type: ignore[arg-type]
+    file = tmp_path / "refresh-token"
+    file.touch(mode=0o600)
+    file.write_text(SECRET)
+    login = RefreshTokenLogin(
+        source(server, tmp_path),
+        SecretFile(file),  # type: ignore[arg-type]
+        None,  # type: ignore[arg-type]
+        Http(None),
+        lambda: vault,
+    )
     with pytest.raises(SourceError, match="no usable access_token"):
         login.fetch()
     with vault.lease(SECRET) as leased:
