@@ -152,7 +152,7 @@ class Console:
         if not self.auth.can_login:
             words = "Login is disabled: console.operators_file is not set."
             return self._problem(request, _FORBIDDEN, "Read only", words)
-        if request.method == "GET":
+        if request.method != "POST":  # a HEAD too: whatever it carries was not checked
             to = _own_path(request.query_params.get("to"))
             return self._show(request, "login.html", {"problem": None, "to": to})
         form = await request.form(max_files=0, max_fields=10)

@@ -59,7 +59,8 @@ class RequestGuard:
         origin = _host_of(headers.get("origin", ""))
         if origin != hosts[0].lower() or headers.get("sec-fetch-site") == "cross-site":
             return PlainTextResponse("This form came from another site.\n", 403)
-        if whole_number(headers.get("content-length", ""), most=_MAX_BODY_BYTES) is None:
+        length = whole_number(headers.get("content-length", ""), most=_MAX_BODY_BYTES)
+        if length is None or "transfer-encoding" in headers:  # beside which a length means nothing
             return PlainTextResponse("The form is too long.\n", 413)
         # a multipart form names its encoding: some take minutes to read, and all others wait
         if headers.get("content-type", "").partition(";")[0].strip().lower() != _FORM:

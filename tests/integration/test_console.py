@@ -142,6 +142,21 @@ def test_form_that_names_its_own_encoding_gets_415(made: ConsoleSite, charset: s
         assert "application/x-www-form-urlencoded" in answer.text
 
 
+def test_nobody_logs_in_by_a_head_request(made: ConsoleSite) -> None:
+    """Only a POST's origin, encoding and length are checked; a HEAD with a form was taken as one."""
+    answer = requests.head(f"{made.url}/login", data={"token": TOKEN}, timeout=20)
+    assert (answer.status_code, answer.cookies.get("lamplighter")) == (200, None)
+
+
+def test_form_in_chunks_gets_413_whatever_length_it_names(made: ConsoleSite) -> None:
+    """The chunks count, not the length that stands beside them: they could go on without end."""
+    port = int(made.url.rpartition(":")[2])
+    head = _half_form(port).replace(b"\r\n\r\ntok", b"\r\nTransfer-Encoding: chunked\r\n\r\n")
+    with closing(socket.create_connection(("127.0.0.1", port), 20)) as sent:
+        sent.sendall(head + b"5\r\ntoken\r\n")
+        assert sent.recv(100).startswith(b"HTTP/1.1 413 ")
+
+
 @pytest.mark.parametrize("verb", ["replay", "discard"])
 def test_dead_letters_cannot_be_resolved_without_login(made: ConsoleSite, verb: str) -> None:
     letter = command("gpu2", generation=time.time_ns())
