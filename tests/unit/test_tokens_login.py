@@ -138,6 +138,7 @@ def test_a_rotated_token_is_stored_though_its_access_token_is_odd(
 ) -> None:
     """The provider takes the one before no more: without this one, a person would have to log in again."""
     server.answers(200, {"access_token": odd, "refresh_token": "next"})
+    # On SQLite: what is stored when does not depend on the database.
     store = open_store(f"sqlite:///{tmp_path}/state.db", "state")
     vault = Vault(store, [bytes(32)], "one", "test")
     file = tmp_path / "refresh-token"
