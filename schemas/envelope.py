@@ -122,8 +122,6 @@ class Envelope:
 
 def parse(body: bytes) -> Envelope:
     """Read one event; raises MalformedMessageError, naming the attribute and the remedy."""
-    if len(body) > MOST_BYTES:
-        raise MalformedMessageError("body", f"is larger than {MOST_BYTES} bytes", "split it")
     try:
         raw = loads(body)
     except ValueError as error:

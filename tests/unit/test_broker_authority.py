@@ -11,9 +11,11 @@ import pytest
 from producers.broker_settings import BrokerUsers
 from schemas import headers
 from schemas.commands import Kind
-from schemas.envelope import Envelope
+from schemas.envelope import MOST_BYTES, Envelope
+from schemas.errors import MalformedMessageError
 from schemas.roles import Role
 from tests.testbed.messages import command
+from workers.audit.record import quarantine_reason
 from workers.broker import topology
 from workers.broker.authority import judged
 from workers.broker.delivery import Delivery
@@ -175,3 +177,14 @@ def test_no_combination_lets_a_sender_say_more_than_the_table(sender: str | None
             names = first and role in {Role.POWER, Role.OPERATOR, Role.CONSOLE}
             asked = Role(first) if names else role
             assert may_say(asked, COMMANDS, key), words
+
+
+def test_a_message_is_not_even_parsed_that_is_larger_than_brokers_take() -> None:
+    """A hook's broker user could cost each worker gigabytes, and its connection, again and again."""
+    longest = body(SUSPEND).ljust(MOST_BYTES)
+    for sent, expected in ((longest, Envelope), (longest + b" ", MalformedMessageError)):
+        given = Delivery("q", SUSPEND, sent, {}, None, "x-hook", None, None, False, 1, 1, COMMANDS)
+        assert isinstance(judged(given, USERS).content, expected)
+    with pytest.raises(MalformedMessageError, match="is larger than 16777216 bytes"):
+        judged(given, USERS).envelope()
+    assert quarantine_reason(longest + b" ").startswith("body: is larger")

@@ -16,6 +16,7 @@ from producers import hosts
 from producers.call import HookCall, call_from, commands, own_time
 from producers.hosts import expand
 from schemas.commands import Desired, Kind, WaitingJob, parse_command
+from schemas.envelope import MOST_BYTES
 from schemas.errors import MalformedMessageError
 
 CALL = HookCall(
@@ -385,4 +386,5 @@ def test_jobs_with_the_longest_texts_make_no_message_that_no_worker_takes() -> N
     jobs = [{"job_id": 2**63 - 1 - n, "nodes": "node2", **texts} for n in range(1000)]
     file = json.dumps({"jobs": jobs}, ensure_ascii=False)
     body = commands(replace(CALL, resume_file=file))[0].to_envelope().to_json()
+    assert len(body) < MOST_BYTES
     assert len(parse_command(body).jobs) == 1000

@@ -14,6 +14,7 @@ from schemas.jobs import JOB_TRANSITIONS, JobEvent, job_event_from
 from schemas.notices import FAMILIES, notice_from
 from schemas.registrations import TYPE as REGISTERED
 from schemas.registrations import registration_from
+from workers.broker.authority import event_in
 from workers.broker.delivery import Delivery
 
 # Types of the audit's own records: about the log, and about messages that could not be parsed, that
@@ -153,7 +154,7 @@ def log_record(  # noqa: PLR0913, PLR0917 - the fields of an envelope
 def quarantine_reason(body: bytes) -> str:
     """Why a message is in quarantine."""
     try:
-        _readable(parse(body), body, 0)
+        _readable(event_in(body), body, 0)
     except MalformedMessageError as error:
         return str(error)
     return "could not be parsed by the version that received it"

@@ -11,7 +11,7 @@ from typing import Any
 
 from producers.broker_settings import BrokerUsers
 from schemas import headers
-from schemas.envelope import Envelope, parse
+from schemas.envelope import MOST_BYTES, Envelope, parse
 from schemas.errors import MalformedMessageError
 from schemas.fields import shown
 from schemas.roles import Role
@@ -45,7 +45,7 @@ def judged(delivery: Delivery, users: BrokerUsers | None) -> Delivery:
         raw = {name: value for name, value in delivery.headers.items() if name == "x-death"}
         delivery = replace(delivery, headers=raw)
     try:
-        content = parse(delivery.body)
+        content = event_in(delivery.body)
     except MalformedMessageError as error:
         # its queue's worker rejects it
         content = error
@@ -55,6 +55,13 @@ def judged(delivery: Delivery, users: BrokerUsers | None) -> Delivery:
     if users is not None:
         problem = _sender_problem(delivery, sender, users) or problem
     return replace(delivery, sender=sender, refusal=problem, content=content)
+
+
+def event_in(body: bytes) -> Envelope:
+    """The event in a message from the broker; raises MalformedMessageError, also if it is too large."""
+    if len(body) > MOST_BYTES:
+        raise MalformedMessageError("body", f"is larger than {MOST_BYTES} bytes", "split it")
+    return parse(body)
 
 
 def _comes_again(delivery: Delivery, users: BrokerUsers | None) -> bool:
