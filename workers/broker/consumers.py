@@ -9,7 +9,6 @@ from typing import Any
 import structlog
 from pika.exceptions import ChannelClosedByBroker
 
-import workers.broker.odd_headers  # noqa: F401 - pika reads messages with it
 from workers.broker.backoff import Backoff
 from workers.broker.delivery import Delivery
 from workers.broker.roles import reply_prefix

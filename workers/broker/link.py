@@ -21,6 +21,7 @@ from pika.exceptions import AMQPError, ChannelClosedByBroker, ConnectionClosedBy
 from producers.amqp import ConnectionParameters
 from producers.message import Message
 from producers.settings import ConfigError
+from workers.broker import odd_headers
 from workers.broker.backoff import Backoff
 from workers.broker.blocking import connection_error
 from workers.broker.delivery import Delivery
@@ -218,6 +219,7 @@ class Link:
         self._tried = address
         self._count += 1
         self._closed_by_us = self._refused = False
+        odd_headers.accept()
         session = BrokerSession(self._count, self._queues)
         connection = pika.SelectConnection(
             address,
