@@ -6,8 +6,8 @@ from itertools import combinations
 
 from storm.evidence import Evidence, PoweredOn
 from storm.rules.requests import KINDS
-from storm.rules.times import kills, started, true_times, window
-from storm.rules.violation import OUTCOME, SECOND, UNASKED, UNSAVED, UNWANTED, Violation
+from storm.rules.times import forgets, kills, started, true_times, window
+from storm.rules.violation import OUTCOME, SECOND, UNASKED, UNWANTED, Violation
 
 # A second server of a node may live this long, until it is seen and deleted.
 _SECOND_SERVER = 45.0
@@ -121,12 +121,7 @@ def _is_wanted(seen: Evidence, node: str, since: float, on: float) -> bool:
             for fault in seen.injected
         )
         or any(since - _CLOSE < kill.began < on for kill in kills(seen))
-        or any(
-            # one that ends still calls, and has saved its state before
-            (fault.kind, fault.target) == ("slurmctld", "restart")
-            and fault.began - _CLOSE < since < fault.ended
-            for fault in seen.injected
-        )
+        or bool(forgets(seen, since))
     )
 
 
@@ -196,10 +191,10 @@ def _is_asked(seen: Evidence, node: str, since: float, off: float) -> bool:
             for step in seen.steps
         )
         or any(
-            since < kill.began < min(off, since + UNSAVED)
-            and not _was_used(seen, node, started(seen, kill.began), off)
-            for kill in kills(seen)
-            if kill.made
+            end.made
+            and end.began < off
+            and not _was_used(seen, node, started(seen, end.began), off)
+            for end in forgets(seen, since)
         )
     )
 

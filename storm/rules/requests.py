@@ -6,7 +6,7 @@ from heapq import heappop, heappush
 
 from storm.dead_letters import objection
 from storm.evidence import DeadLetter, Evidence, HookCall, Injected, Step
-from storm.rules.times import CLOSE, UNSEEN, during, kills, true_times, window
+from storm.rules.times import CLOSE, UNSEEN, during, forgets, true_times, window
 from storm.rules.violation import (
     DOUBLED,
     FAILED,
@@ -16,7 +16,6 @@ from storm.rules.violation import (
     OPEN,
     REFUSED,
     UNOPENED,
-    UNSAVED,
     UNTIMELY,
     Violation,
 )
@@ -131,8 +130,8 @@ def _begins(round_: int, names: set[str], before: set[str]) -> bool:
 def superseded(seen: Evidence) -> Iterator[Violation]:
     """A resume or suspend of a hook is superseded only by what came after it.
 
-    That is Slurm's call for the opposite, an operator's request, or a slurmctld that was killed and
-    forgot the call. A suspended node is also on for Slurm if its slurmd registered once more: after a
+    That is Slurm's call for the opposite, an operator's request, or a slurmctld that was killed, or ended,
+    and forgot the call. A suspended node is also on for Slurm if its slurmd registered once more: after a
     fault of slurmctld, or of a server that the storm started. (So is one after a resume-fail, whose slurmd
     was late: that is not judged.)
     """
@@ -170,7 +169,7 @@ def _is_overtaken(seen: Evidence, own: Step, ended: float) -> bool:
             and step.asked > own.asked
             for step in seen.steps
         )
-        or any(at < kill.began < at + UNSAVED for kill in kills(seen) for at in called)
+        or any(forgets(seen, at) for at in called)
         or any(
             own.kind == "suspend"
             and (fault.kind == "slurmctld" or (fault.kind, fault.target) == ("server", "runs"))

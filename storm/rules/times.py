@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from storm.evidence import Evidence, HookCall, Injected, Step
+from storm.rules.violation import UNSAVED
 
 # Seconds: a hook whose end nobody saw stamps its request by then; and what two clocks may differ by.
 UNSEEN, CLOSE = 60.0, 1.0
@@ -49,6 +50,20 @@ def kills(seen: Evidence) -> list[Injected]:
     """Each time that slurmctld was killed, or crashed, without a chance to save its state; also if that failed."""
     ends = {"kill", "crash"}
     return [f for f in seen.injected if f.kind == "slurmctld" and f.target in ends]
+
+
+def forgets(seen: Evidence, called: float) -> list[Injected]:
+    """The ends of slurmctld that make it forget a call of that time.
+
+    It was killed before it had saved the call, or it still called while it ended, its state saved before.
+    """
+    ending = [
+        fault
+        for fault in seen.injected
+        if (fault.kind, fault.target) == ("slurmctld", "restart")
+        and fault.began - CLOSE < called < fault.ended
+    ]
+    return [*ending, *(kill for kill in kills(seen) if called < kill.began < called + UNSAVED)]
 
 
 def started(seen: Evidence, killed: float) -> float:

@@ -165,6 +165,19 @@ BROKEN: dict[str, tuple[str, Callable[[Evidence], Evidence]]] = {
         violation.UNWANTED,
         lambda e: replace(e, ledger=(*e.ledger, PoweredOn("node1", "s1", 170.0, 180.0))),
     ),
+    "a resume superseded after slurmctld was restarted before its call": (
+        violation.UNTIMELY,
+        lambda e: replace(
+            e,
+            calls=(*e.calls, HookCall("resume", ("node1",), 155.0, 0, 155.2)),
+            steps=(
+                *e.steps,
+                step("r3", "accepted", 155.3, origin="hook", asked=155.1),
+                step("r3", "superseded", 159.0),
+            ),
+            injected=(*e.injected, Injected("slurmctld", "restart", 149.9, 152.0)),
+        ),
+    ),
     "a server that is started again after slurmctld was restarted before its suspend": (
         violation.UNWANTED,
         lambda e: replace(

@@ -142,6 +142,16 @@ ALLOWED: dict[str, Callable[[Evidence], Evidence]] = {
             injected=(*e.injected, Injected("slurmctld", "restart", 139.9, 145.0)),
         )
     ),
+    "a resume that an ending slurmctld forgot": lambda e: replace(
+        e,
+        calls=(*e.calls, HookCall("resume", ("node1",), 150.0, 0, 150.2)),
+        steps=(
+            *e.steps,
+            step("r3", "accepted", 150.3, origin="hook", asked=150.1),
+            step("r3", "superseded", 155.0),
+        ),
+        injected=(*e.injected, Injected("slurmctld", "restart", 149.9, 152.0)),
+    ),
     "a second server that is deleted at once": lambda e: replace(
         e, ledger=(*e.ledger, PoweredOn("node1", "s2", 120.0, 130.0))
     ),
