@@ -7,15 +7,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from schemas.snapshot import SlurmNode
 from tests.e2e.test_cluster import JOB, available, lamplighter, outcomes
 from tests.testbed.cluster import PROGRAMS, Cluster, ClusterPlan
 from tests.testbed.leaks import KEYSTONE_TOKEN, SECRET_FILES, secrets_found
 from tests.testbed.openstack.handle import RealOpenStack
+from tests.testbed.scripted_slurm import OFF, snapshots
 from tests.testbed.slurm_conf import SlurmSettings
 from tests.testbed.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
 STRATEGIES = {"node1": "stop", "node2": "shelve", "node3": "delete"}
@@ -68,16 +71,24 @@ def test_a_node_is_deployed_and_baked_and_its_group_is_created_from_the_image(
     cluster.slurm.stop_ctld()
     operator(cluster, "tokens", "test", "simulated")
     # The last request for it was a failed resume, so only --powered-on may change it.
-    operator(cluster, "nodes", "deploy", "node4", "--reason", "one more", "--powered-on")
+    with all_powered_down(cluster):
+        operator(cluster, "nodes", "deploy", "node4", "--reason", "one more", "--powered-on")
     assert images_of_servers(cloud)["node4"] == cloud.image_id
     operator(cluster, "image", "bake", "node4", "--name", "prepared", "--yes")
     operator(cluster, "nodes", "adopt", "node1", "--reason", "it is ours")
     operator(cluster, "nodes", "retire", "node1", "--reason", "it is old", "--yes")
-    operator(cluster, "nodes", "deploy", "node1", "--reason", "from the new image")
+    with all_powered_down(cluster):
+        operator(cluster, "nodes", "deploy", "node1", "--reason", "from the new image")
     images = images_of_servers(cloud)
     assert images["node4"] == cloud.image_id
     assert images["node1"] not in {cloud.image_id, None}
     assert statuses(cloud)["node1"] == "SHUTOFF"
+
+
+def all_powered_down(cluster: Cluster) -> AbstractContextManager[None]:
+    """Publish snapshots in the place of slurmctld, which is stopped."""
+    nodes = [SlurmNode(name, OFF) for name in cluster.slurm.settings.node_names]
+    return snapshots(cluster.settings, lambda: nodes)
 
 
 def real(cluster: Cluster) -> RealOpenStack:

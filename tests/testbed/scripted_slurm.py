@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
 
 from producers.amqp import connection_parameters
@@ -13,11 +13,41 @@ from producers.snapshot import messages, take
 from schemas.snapshot import SlurmNode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from tests.testbed.whole_system import WholeSystem
+    from workers.config.settings import Settings
 
 ON, OFF = "IDLE+CLOUD", "IDLE+CLOUD+POWERED_DOWN"
+
+
+def publish_snapshot(settings: Settings, read: Callable[[], list[SlurmNode]]) -> None:
+    """Publish a snapshot of what `read` says of Slurm's nodes."""
+    taken = take(settings.cluster, settings.hook.state, read)
+    sent = publish(
+        connection_parameters(settings.broker, "test controller"),
+        [Batch(messages(taken, 30), lambda: None)],
+        10.0,
+    )
+    assert sent.problem is None, sent.problem
+
+
+@contextmanager
+def snapshots(settings: Settings, read: Callable[[], list[SlurmNode]]) -> Iterator[None]:
+    """Publish a snapshot each second: a deployment ends only while they come."""
+    over = threading.Event()
+
+    def go_on() -> None:
+        while not over.wait(1.0):
+            publish_snapshot(settings, read)
+
+    publisher = threading.Thread(target=go_on)
+    publisher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        publisher.join()
 
 
 class ScriptedSlurm:
@@ -35,31 +65,11 @@ class ScriptedSlurm:
 
     def snapshot(self) -> None:
         """Publish a snapshot, as the snapshot worker does."""
-        settings = self.fleet.settings
-        taken = take(settings.cluster, settings.hook.state, self._read)
-        sent = publish(
-            connection_parameters(settings.broker, "test controller"),
-            [Batch(messages(taken, 30), lambda: None)],
-            10.0,
-        )
-        assert sent.problem is None, sent.problem
+        publish_snapshot(self.fleet.settings, self._read)
 
-    @contextmanager
-    def snapshots(self) -> Iterator[None]:
-        """Publish one each second, as on a real site without end."""
-        over = threading.Event()
-
-        def go_on() -> None:
-            while not over.wait(1.0):
-                self.snapshot()
-
-        publisher = threading.Thread(target=go_on)
-        publisher.start()
-        try:
-            yield
-        finally:
-            over.set()
-            publisher.join()
+    def snapshots(self) -> AbstractContextManager[None]:
+        """Publish one each second."""
+        return snapshots(self.fleet.settings, self._read)
 
     def _read(self) -> list[SlurmNode]:
         return [SlurmNode(node, self._state(node)) for node in self.fleet.nodes]
