@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from schemas.roles import Role
 from schemas.snapshot import SlurmNode
 from tests.e2e.test_cluster import JOB, available, lamplighter, outcomes
 from tests.testbed.cluster import PROGRAMS, Cluster, ClusterPlan
@@ -15,6 +16,7 @@ from tests.testbed.openstack.handle import RealOpenStack
 from tests.testbed.scripted_slurm import OFF, snapshots
 from tests.testbed.slurm_conf import SlurmSettings
 from tests.testbed.waiting import until
+from workers.config.settings import load
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -88,7 +90,7 @@ def test_a_node_is_deployed_and_baked_and_its_group_is_created_from_the_image(
 def all_powered_down(cluster: Cluster) -> AbstractContextManager[None]:
     """Publish snapshots in the place of slurmctld, which is stopped."""
     nodes = [SlurmNode(name, OFF) for name in cluster.slurm.settings.node_names]
-    return snapshots(cluster.settings, lambda: nodes)
+    return snapshots(load(cluster.settings.path, role=Role.SNAPSHOT), lambda: nodes)
 
 
 def real(cluster: Cluster) -> RealOpenStack:
