@@ -38,13 +38,16 @@ FORGOT = replace(
     beats=(Beats("7", "node1", 128.0, 130.0, None), AGAIN),
     ledger=(PoweredOn("node1", "s1", 104.0, 129.8),),
 )
-OURS: dict[str, Callable[[Evidence], Evidence]] = {
+NO_KILL: dict[str, Callable[[Evidence], Evidence]] = {
     "slurmctld was not killed": lambda e: replace(e, injected=GOOD.injected),
-    "it was only restarted": lambda e: replace(
-        e, injected=(*GOOD.injected, Injected("slurmctld", "restart", 125.1, 126.5))
-    ),
     "the kill failed": lambda e: replace(
         e, injected=(*GOOD.injected, replace(e.injected[-1], made=False))
+    ),
+}
+OURS: dict[str, Callable[[Evidence], Evidence]] = {
+    **NO_KILL,
+    "it was only restarted": lambda e: replace(
+        e, injected=(*GOOD.injected, Injected("slurmctld", "restart", 125.1, 126.5))
     ),
     "it had saved its state": lambda e: replace(
         e, injected=(*GOOD.injected, Injected("slurmctld", "kill", 129.95, 129.96))
@@ -100,10 +103,7 @@ FORGOT_JOB = replace(
     reboots=(("node1", 129.8),),
 )
 OURS_TOO: dict[str, Callable[[Evidence], Evidence]] = {
-    "slurmctld was not killed": lambda e: replace(e, injected=GOOD.injected),
-    "the kill failed": lambda e: replace(
-        e, injected=(*GOOD.injected, replace(e.injected[-1], made=False))
-    ),
+    **NO_KILL,
     "it had saved the job": lambda e: replace(
         e, injected=(*GOOD.injected, Injected("slurmctld", "kill", 126.5, 127.0))
     ),

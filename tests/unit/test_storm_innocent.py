@@ -142,6 +142,13 @@ ALLOWED: dict[str, Callable[[Evidence], Evidence]] = {
             injected=(*e.injected, Injected("slurmctld", "restart", 139.9, 145.0)),
         )
     ),
+    "a server powered off after a resume that an ending slurmctld forgot": lambda e: replace(
+        e,
+        beats=(replace(e.beats[0], node="node2"),),
+        ledger=(PoweredOn("node1", "s1", 104.0, 135.0),),
+        injected=(*e.injected, Injected("slurmctld", "restart", 99.9, 101.5)),
+        ctld_starts=(1.0, 101.5),
+    ),
     "a resume that an ending slurmctld forgot": lambda e: replace(
         e,
         calls=(*e.calls, HookCall("resume", ("node1",), 150.0, 0, 150.2)),

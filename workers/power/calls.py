@@ -132,10 +132,12 @@ class Guard:
     def _may_end_deploy(self, row: DesiredRow) -> None:
         """Refuse to power off a new server that has registered, or may: it gets jobs without any call."""
         slurm = self.snapshots.view()
-        if slurm is not None and slurm.has_registered(row.node, row.generation):
+        if slurm is None:
+            return
+        if slurm.has_registered(row.node, row.generation):
             why = "Slurm counts the node as running, and powers it off itself when it is idle"
             raise NotWantedError(why, Cause(DISAGREES, why))
-        if slurm is not None and not _has_seen_boot(row, slurm):
+        if not _has_seen_boot(row, slurm):
             raise _unconfirmed("the new server may register: no recent snapshot of Slurm has come")
 
     @staticmethod
