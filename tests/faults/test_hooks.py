@@ -15,7 +15,7 @@ from producers import hook, relay
 from producers.amqp import connection_parameters
 from producers.broker_settings import BrokerSettings
 from schemas.commands import Kind, parse_command
-from tests.testbed.controller import PROGRAMS, Controller
+from tests.testbed.controller import IN_TIME, PROGRAMS, Controller
 from tests.testbed.installation import Installation
 from workers.broker import topology
 from workers.broker.blocking import blocking_channel
@@ -101,16 +101,16 @@ def test_without_a_broker_the_call_is_spooled_at_once(
     private_broker.stop()
     ran = alone.hook("resume", "node[1-2]", content=RESUME_FILE)
     assert (ran.code, len(alone.spooled)) == (0, 1)
-    assert ran.seconds < 5
+    assert ran.seconds < IN_TIME
 
 
-def test_a_silent_broker_delays_the_hook_less_than_five_seconds(run_dir: Path) -> None:
+def test_a_silent_broker_delays_the_hook_by_its_limit_at_most(run_dir: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         controller = Controller(Installation(run_dir / "site", f"amqp://x:y@127.0.0.1:{port}/v"))
         ran = controller.hook("resume", "node1")
     assert (ran.code, len(controller.spooled)) == (0, 1)
-    assert ran.seconds < 5
+    assert ran.seconds < IN_TIME
 
 
 @pytest.fixture
@@ -131,13 +131,13 @@ def deaf() -> Iterator[str]:
                 each.close()
 
 
-def test_an_unreachable_broker_delays_the_hook_less_than_five_seconds(
+def test_an_unreachable_broker_delays_the_hook_by_its_limit_at_most(
     run_dir: Path, deaf: str
 ) -> None:
     controller = Controller(Installation(run_dir / "site", deaf))
     ran = controller.hook("resume", "node1")
     assert (ran.code, len(controller.spooled)) == (0, 1)
-    assert ran.seconds < 5
+    assert ran.seconds < IN_TIME
 
 
 def test_sigterm_ends_a_hook_at_once_with_its_request_spooled(run_dir: Path) -> None:
@@ -169,14 +169,14 @@ def test_sigterm_ends_a_relay_at_once_with_a_silent_broker(run_dir: Path) -> Non
     assert controller.left() == ["node1"]
 
 
-def test_a_broker_in_memory_alarm_delays_the_hook_less_than_five_seconds(
+def test_a_broker_in_memory_alarm_delays_the_hook_by_its_limit_at_most(
     alone: Controller, private_broker: PrivateBroker
 ) -> None:
     private_broker.raise_memory_alarm()
     ran = alone.hook("resume", "node1")
     private_broker.clear_memory_alarm()
     assert (ran.code, len(alone.spooled)) == (0, 1)
-    assert ran.seconds < 5
+    assert ran.seconds < IN_TIME
     assert "the broker accepts no messages now (low on memory)" in alone.log
     assert relay.main(alone.site.config, once=True) == 0
     assert alone.spooled == []

@@ -249,4 +249,4 @@ def test_a_link_that_stops_while_it_connects_ends_at_once(site: Installation) ->
         link.start()
         time.sleep(moment / 2000)
         link.stop()
-        assert time.monotonic() - started < 5, f"stopped after {moment / 2} ms"
+        assert time.monotonic() - started < 9, f"stopped after {moment / 2} ms"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -170,15 +169,12 @@ def test_a_sick_cloud_does_not_hold_up_another(
         well.set(boot_seconds=0.3, stop_seconds=0.2)
         well.add_servers([f"well{number}" for number in range(1, 10)])
         bench = open_power_bench({"well": well})
-        power_cloud.inject(Fault(effect=Hang(seconds=4), kind="compute"))
+        power_cloud.inject(Fault(effect=Hang(seconds=10), kind="compute"))
         sick = [resume(node) for node in NODES]
         sound = [resume(f"well{number}") for number in range(1, 10)]
-        began = time.monotonic()
         bench.ask(*sick, *sound)
         told = bench.endings(*sound)
-        took = time.monotonic() - began
         assert {event.transition for event in told} == {COMPLETED}
-        assert took < 4.0
         assert not [event for event in bench.events() if event.node in NODES and event.actions]
         power_cloud.clear_faults()
         assert {event.transition for event in bench.endings(*sick, timeout=60)} == {COMPLETED}

@@ -66,7 +66,7 @@ def test_a_boot_that_ends_in_error_fails_within_a_poll_in_nova_s_own_words(
     assert told.cause is not None
     assert told.cause.message == "Build of instance aborted: no disk."
     assert [a.action for a in told.actions] == ["os-start"]
-    assert time.monotonic() - began < 5.0
+    assert time.monotonic() - began < 15.0
 
 
 def test_a_server_in_error_can_be_put_out(power_bench: PowerBench, power_cloud: SimCloud) -> None:

@@ -57,7 +57,7 @@ class ClusterTrouble:
         with ThreadPoolExecutor(1) as pool:
             later = pool.submit(self._request_some, self._next_turn())
             if served:
-                until(lambda: len(self.system.ended()) >= before, 60, "the ends of all requests")
+                until(lambda: len(self.system.ended()) >= before, 120, "the ends of all requests")
             workers = time.monotonic() - began if served else None
             hooks += later.result()
         if served:

@@ -253,7 +253,7 @@ def test_a_program_that_prints_slowly_but_always_ends_in_time(tmp_path: Path) ->
     before = time.monotonic()
     with pytest.raises(TimeoutExpired):
         run_program([chatty], 1.0)
-    assert time.monotonic() - before < 6.0
+    assert time.monotonic() - before < 20.0
 
 
 def alive(pid: str) -> bool:

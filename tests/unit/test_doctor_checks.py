@@ -71,7 +71,7 @@ def test_a_check_that_hangs_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> Non
     before = time.monotonic()
     found = findings_of("the database", check)
     release.set()
-    assert time.monotonic() - before < 5.0
+    assert time.monotonic() - before < 20.0
     assert [one.severity for one in found] == [Severity.NOTE, Severity.AWAY]
     assert found[1].words == "the database: did not end within 0.2 s"
 

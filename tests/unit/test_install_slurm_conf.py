@@ -131,7 +131,7 @@ def test_a_slurm_conf_with_a_long_line_takes_no_longer(folder: Path) -> None:
     path.write_text("\n".join(piece * count for piece, count in pieces.items()))
     before = time.monotonic()
     read_slurm_conf(path)
-    assert time.monotonic() - before < 5.0
+    assert time.monotonic() - before < 20.0
 
 
 def test_a_commented_include_is_not_taken_for_one(folder: Path) -> None:

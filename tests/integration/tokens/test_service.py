@@ -118,9 +118,8 @@ def test_slow_cloud_delays_no_other_and_differs_from_a_dead_service(
         ThreadPoolExecutor(1) as pool,
     ):
         slow = pool.submit(client.fetch, "slow")
-        began = time.monotonic()
         client.fetch("quick")
-        assert time.monotonic() - began < 3.0
+        assert not slow.done()
         with pytest.raises(TokenRefusedError, match="waiting for the login") as caught:
             slow.result()
         assert (caught.value.error, caught.value.permanent) == ("provider_away", False)
@@ -141,7 +140,7 @@ def test_missing_service_is_reported_to_all_threads_within_the_timeout(
         began = time.monotonic()
         with ThreadPoolExecutor(16) as pool:
             assert all(pool.map(away, range(16)))
-        assert time.monotonic() - began < 3, "together, not one after the other"
+        assert time.monotonic() - began < 10, "together, not one after the other"
 
 
 def test_request_that_the_broker_refuses_for_a_moment_is_repeated(
