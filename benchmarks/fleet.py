@@ -107,10 +107,11 @@ def measure(nodes: int, runs: int, boot: float, max_difference: float) -> list[F
     for kind in ACTIONS:
         figures += _figures(kind, nodes, ours[kind], bare[kind], max_difference)
     peak = max(run.peak for kind in ACTIONS for run in ours[kind])
+    most = 150 if nodes <= 5000 else None  # a node that waits costs memory: the aim is for 5,000
     return [
         *figures,
         Figure(f"scoped tokens issued for all of this, {counted(nodes)}", bench.tokens, aim=1),
-        Figure(f"peak memory of the power worker, {nodes} pending", peak, aim=150, unit="MB"),
+        Figure(f"peak memory of the power worker, {nodes} pending", peak, aim=most, unit="MB"),
     ]
 
 
