@@ -10,8 +10,8 @@ from schemas.commands import Kind
 from tests.testbed.messages import command
 from workers.broker import topology
 from workers.broker.delivery import Delivery, DeliveryHistory
+from workers.broker.outgoing import Outbox
 from workers.power.intake import Pending
-from workers.power.publisher import Outbox
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from producers.message import Message
     from schemas.commands import PowerCommand
     from workers.broker.link import Link
+    from workers.broker.outgoing import Confirmed
     from workers.errors import BrokerError
-    from workers.power.events import Confirmed
 
 _tags = count(1)
 

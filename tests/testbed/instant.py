@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 from schemas.server import Server
 from tests.testbed.installation import CLUSTER
 from tests.testbed.stores import STORES
+from workers.broker.depths import QueueDepth
 from workers.clouds.actions import STOP
 from workers.clouds.client import Cloud, Listing
 from workers.clouds.driver import CloudDriver
@@ -59,15 +60,25 @@ class InstantLink:
     Args:
         on_publish: is given each published message.
         on_ack: is given each acknowledged delivery.
+        ready: says how many messages are left in a queue.
     """
+
+    problem = None
 
     def __init__(
         self,
         on_publish: Callable[[Message], object] = lambda _: None,
         on_ack: Callable[[Delivery], object] = lambda _: None,
+        ready: Callable[[str], int] = lambda _: 0,
     ) -> None:
         self._on_publish = on_publish
         self._on_ack = on_ack
+        self._ready = ready
+
+    def count(self, queue: str) -> Future[QueueDepth]:
+        counted: Future[QueueDepth] = Future()
+        counted.set_result(QueueDepth(queue, self._ready(queue), 1))
+        return counted
 
     def publish(self, message: Message) -> Future[None]:
         self._on_publish(message)

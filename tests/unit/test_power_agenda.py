@@ -107,6 +107,18 @@ def test_a_turn_decides_about_few_nodes_those_first_that_a_job_may_wait_for(
     assert sorted(name for turn in turns for name in turn) == names
 
 
+def test_a_node_of_a_backlog_is_due_once_the_whole_of_it_has_come(agenda: Agenda) -> None:
+    """Whatever else has happened to it meanwhile."""
+    agenda.behind.update(["node1", "node2"])
+    agenda.touch(["node2", "node3"])
+    assert agenda.take(1.0) == ["node3"]
+    agenda.wait("node1", "one", WaitFor(until=2.0))
+    assert agenda.take(3.0) == []
+    agenda.caught_up()
+    assert (next_at(agenda), agenda.take(3.0)) == (0.0, ["node1", "node2"])
+    assert agenda.take(9.0) == []
+
+
 STEPS = st.one_of(
     st.sampled_from([LISTING, WHOLE]),
     st.builds(WaitFor, until=st.integers(1, 30).map(float), listing=st.booleans()),

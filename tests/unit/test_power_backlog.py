@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -10,12 +11,17 @@ from typing import TYPE_CHECKING
 import pytest
 from prometheus_client import CollectorRegistry
 
+from schemas.commands import Kind
+from schemas.envelope import parse
+from schemas.events import event_from
 from tests.testbed.deliveries import RecordingLink, delivery, outbox_on
 from tests.testbed.installation import CLUSTER, ONE_GROUP, Installation
 from tests.testbed.instant import InstantCloud, InstantLink, engine_on
 from tests.testbed.requests import resume, suspend
 from tests.testbed.stores import STORES
 from tests.testbed.waiting import until
+from workers.broker.topology import EVENTS
+from workers.power.backlog import QUEUES
 from workers.power.metrics import PowerMetrics
 from workers.power.publisher import Publisher
 from workers.power.reception import Reception
@@ -29,7 +35,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from producers.message import Message
+    from schemas.commands import PowerCommand
     from workers.broker.delivery import Delivery
+    from workers.power.engine import Engine
 
 NS = 10**9
 NODES = [f"main{number}" for number in range(1, 701)]
@@ -84,6 +92,87 @@ def test_suspends_of_a_lost_connection_wait_no_more_because_they_come_again(run_
         until(ended, 30, "all to end", interval=0)
     assert sum(one.connection == 2 for one in acked) == len(NODES)
     assert sum(one.connection == 1 for one in acked) <= 250
+
+
+def late(command: PowerCommand) -> Delivery:
+    """That a hook called a minute ago, delivered for the first time."""
+    called = command.generation - 60 * NS
+    return delivery(replace(command, generation=called, called=called))
+
+
+class BacklogBroker:
+    """The work queues, of which a worker holds `prefetch` deliveries each until it acknowledges them.
+
+    Attributes:
+        acked: those that were.
+        ends: how many terminal events each request got.
+    """
+
+    def __init__(self, everything: list[Delivery], prefetch: int) -> None:
+        self.acked: list[Delivery] = []
+        self.ends: Counter[str] = Counter()
+        self.link = InstantLink(
+            self._published, self.acked.append, lambda queue: len(self._left[queue])
+        )
+        self._left = {queue: [one for one in everything if one.queue == queue] for queue in QUEUES}
+        self._free = dict.fromkeys(QUEUES, prefetch)
+
+    def _published(self, message: Message) -> None:
+        if message.exchange == EVENTS:
+            event = event_from(parse(message.body))
+            self.ends[event.request_id] += event.transition.terminal
+
+    def turn(self, engine: Engine) -> None:
+        """Deliver what may be delivered, and let the engine take a turn."""
+        for queue, free in self._free.items():
+            for one in self._left[queue][:free]:
+                engine.deliver(one)
+            del self._left[queue][:free]
+        before = len(self.acked)
+        engine.turn()
+        self._free = dict(Counter(one.queue for one in self.acked[before:]))
+
+
+@pytest.mark.parametrize("last", [Kind.RESUME, Kind.SUSPEND])
+def test_a_backlog_of_many_requests_a_node_is_carried_out_by_at_most_one_call_a_node(
+    run_dir: Path, last: Kind
+) -> None:
+    """Each queue's prefetch is smaller than the backlog, and its newest requests come last."""
+    names, everything = NODES[:50], []
+    for number in range(20, 0, -1):
+        ask = resume if (last is Kind.RESUME) == bool(number % 2) else suspend
+        everything += [late(ask(name)) for name in names]
+    broker, cloud = BacklogBroker(everything, prefetch=250), InstantCloud(names)
+    with engine_on(run_dir, broker.link, cloud, nodes=len(names)) as engine:
+
+        def ended() -> bool:
+            broker.turn(engine)
+            return len(broker.acked) >= len(everything)
+
+        until(ended, 60, "all to end", interval=0)
+    assert cloud.calls == ({"os-start": len(names)} if last is Kind.RESUME else {})
+    assert {one.tag for one in broker.acked} == {one.tag for one in everything}
+    assert Counter(broker.ends.values()) == {1: len(everything)}
+
+
+def test_a_node_that_slurm_asks_for_now_does_not_wait_for_the_end_of_a_backlog(
+    run_dir: Path,
+) -> None:
+    """Also while the broker has more than one connection holds."""
+    names = NODES[:9]
+    cloud = InstantCloud(names)
+    with engine_on(run_dir, InstantLink(ready=lambda _: 1000), cloud) as engine:
+        engine.deliver(late(resume(names[0])))
+        for name in names[1:]:
+            engine.deliver(late(suspend(name)))
+            engine.deliver(delivery(resume(name)))
+
+        def called() -> bool:
+            engine.turn()
+            return cloud.calls["os-start"] >= len(names) - 1
+
+        until(called, 30, "the calls", interval=0)
+        assert cloud.calls == {"os-start": len(names) - 1}
 
 
 class AwayStore(PowerStore):

@@ -36,12 +36,14 @@ from workers.power.node import (
     looks_later,
     moved,
     recorded,
+    surplus,
 )
 from workers.power.steps import ParkNode
 
 CAUSE = Cause("server_side", "HTTP 500: boom")
 CALLING = Calling(Act(START, "id-1"), row(UP), (UP.id, 1), since=101.0)
 DECIDED = Decided(ParkNode(CAUSE, FIRST_TIER))
+_BOTH = [Kind.RESUME], [Kind.SUSPEND]
 JUDGING = Judging(CAUSE, Act(START, "id-1"))
 
 
@@ -203,6 +205,19 @@ def test_a_request_brings_the_actions_that_the_store_has_and_the_nodes_own_win()
     stored = {(UP.id, 1): (action(START),), (DOWN.id, 1): (action(STOP),)}
     after = joined(node(UP, actions=own), pending(UP), row(UP), stored, {}, 200.0)
     assert after.actions == {**stored, **own}
+
+
+def test_of_too_many_requests_the_oldest_end_but_none_that_a_call_is_for() -> None:
+    """Each of them would keep its delivery until the node has ended."""
+    many = [
+        command(kind=kind, generation=MOMENT + n * 10**9) for n in range(6) for kind in _BOTH[n % 2]
+    ]
+    newest = many[-1]
+    waiting = node(newest, *map(pending, reversed(many)))
+    assert [one.command for one in surplus(waiting)] == many[:2]
+    calling = replace(CALLING, key=(many[0].id, 1))
+    assert [one.command for one in surplus(replace(waiting, phase=calling))] == many[1:3]
+    assert surplus(node(newest, *map(pending, many[2:]))) == ()
 
 
 # -- another row

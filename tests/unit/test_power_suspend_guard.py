@@ -7,10 +7,11 @@ from dataclasses import replace
 import pytest
 
 from schemas.commands import Kind, PowerCommand
+from schemas.events import Cause
 from schemas.snapshot import Power
 from tests.testbed.deliveries import pending
 from tests.testbed.messages import MOMENT, command
-from workers.power.admit import End, Take, Waits, is_late, judge
+from workers.power.admit import End, Take, is_late, judge
 from workers.store.slurm_view import SlurmView
 
 NS = 10**9
@@ -24,8 +25,8 @@ VERDICTS = [
     (Power.ON, End),
     (Power.POWERING_UP, End),
     (Power.SET_DOWN, End),
-    (Power.CHANGING, Waits),
-    (Power.UNKNOWN, Waits),
+    (Power.CHANGING, Cause),
+    (Power.UNKNOWN, Cause),
 ]
 
 
@@ -37,7 +38,7 @@ def view(
 
 def judged(
     asked: PowerCommand, seen: SlurmView, now: int, *, rested: bool = False
-) -> Take | Waits | End:
+) -> Take | Cause | End:
     return judge(pending(asked, rested=rested), seen, now)
 
 
@@ -62,13 +63,13 @@ def test_a_newer_and_fresh_snapshot_decides(
 @pytest.mark.parametrize("power", Power)
 def test_without_a_newer_snapshot_a_late_suspend_waits(generation: int, power: Power) -> None:
     assert isinstance(judged(SUSPEND, view(generation, power), BEFORE), Take)
-    assert isinstance(judged(SUSPEND, view(generation, power), AFTER), Waits)
+    assert isinstance(judged(SUSPEND, view(generation, power), AFTER), Cause)
 
 
 @pytest.mark.parametrize("generation", [0, MOMENT - 1])
 def test_until_a_snapshot_confirms_the_store_every_suspend_waits(generation: int) -> None:
-    assert isinstance(judged(SUSPEND, view(generation, confirmed=False), BEFORE), Waits)
-    assert isinstance(judged(FAILED, view(generation, confirmed=False), BEFORE), Waits)
+    assert isinstance(judged(SUSPEND, view(generation, confirmed=False), BEFORE), Cause)
+    assert isinstance(judged(FAILED, view(generation, confirmed=False), BEFORE), Cause)
 
 
 @pytest.mark.parametrize("generation", [0, MOMENT - 1])
@@ -78,14 +79,14 @@ def test_a_resume_fail_always_waits_for_a_newer_snapshot(
     generation: int, now: int, power: Power
 ) -> None:
     """The node may have registered after all, and run jobs."""
-    assert isinstance(judged(FAILED, view(generation, power), now), Waits)
+    assert isinstance(judged(FAILED, view(generation, power), now), Cause)
 
 
 @pytest.mark.parametrize(("power", "verdict"), VERDICTS)
 def test_a_snapshot_that_is_too_old_lets_a_late_request_wait(power: Power, verdict: type) -> None:
     old = view(MOMENT + 1, power, fresh=False)
-    assert isinstance(judged(SUSPEND, old, AFTER), Waits)
-    assert isinstance(judged(FAILED, old, BEFORE), Waits)
+    assert isinstance(judged(SUSPEND, old, AFTER), Cause)
+    assert isinstance(judged(FAILED, old, BEFORE), Cause)
     assert isinstance(judged(SUSPEND, old, BEFORE), verdict)
 
 
@@ -94,7 +95,7 @@ def test_a_node_that_slurm_no_longer_knows_may_be_powered_off(asked: PowerComman
     """It can run no job. But a snapshot without any node shows nothing."""
     others = SlurmView(MOMENT + 1, {"node2": Power.ON}, confirmed=True)
     assert isinstance(judged(asked, others, BEFORE), Take)
-    assert isinstance(judged(asked, SlurmView(MOMENT + 1, {}, confirmed=True), BEFORE), Waits)
+    assert isinstance(judged(asked, SlurmView(MOMENT + 1, {}, confirmed=True), BEFORE), Cause)
 
 
 @pytest.mark.parametrize("kind", [k for k in Kind if k not in {Kind.SUSPEND, Kind.RESUME_FAIL}])
@@ -115,9 +116,9 @@ def test_a_suspend_that_has_rested_needs_a_newer_and_fresh_snapshot_before_its_e
     power: Power, verdict: type
 ) -> None:
     """slurmctld, killed right after its call, has forgotten it, and may have given the node a job."""
-    assert isinstance(judged(SUSPEND, view(MOMENT - 1, power), BEFORE, rested=True), Waits)
+    assert isinstance(judged(SUSPEND, view(MOMENT - 1, power), BEFORE, rested=True), Cause)
     old = view(MOMENT + 1, power, fresh=False)
-    assert isinstance(judged(SUSPEND, old, BEFORE, rested=True), Waits)
+    assert isinstance(judged(SUSPEND, old, BEFORE, rested=True), Cause)
     newer = view(MOMENT + 1, power)
     assert isinstance(judged(SUSPEND, newer, BEFORE, rested=True), verdict)
 

@@ -19,6 +19,6 @@ topology: exchanges, queues and bindings.
 declare: declares the topology.
 depths: messages and consumers of each queue.
 health: quorum, alarms, missing consumers: what the counts alone do not show.
-outgoing: events and commands as messages; publishing with confirms.
+outgoing: events and commands as messages; publishing with confirms, also on behalf of deliveries.
 failure_headers: the headers for failed attempts and dead letters.
 """

@@ -35,14 +35,6 @@ class Take:
 
 
 @dataclass(frozen=True, slots=True)
-class Park:
-    """Let it rest in this retry tier with its attempts unchanged."""
-
-    cause: Cause
-    tier: str
-
-
-@dataclass(frozen=True, slots=True)
 class End:
     """End its round at once; with `alarm`, operators must know."""
 
@@ -51,7 +43,8 @@ class End:
     alarm: bool = False
 
 
-Admission: TypeAlias = Take | Park | End
+# A cause: let it rest with its attempts unchanged, for one until a newer snapshot has come.
+Admission: TypeAlias = Take | Cause | End
 TAKE = Take()
 
 
@@ -71,7 +64,7 @@ def admit(
         cause = ahead_of_time(command, now)
         if slurm is None or clock.is_after_reset:
             return End(Transition.FAILED, cause, alarm=clock.is_after_reset)
-        return Park(cause, _tier(request))
+        return cause
     if command.node not in nodes:
         cause = Cause(
             "unknown_node",
@@ -80,13 +73,11 @@ def admit(
         return End(Transition.FAILED, cause, alarm=True)
     if slurm is None:
         return TAKE
-    verdict = judge(request, slurm, now)
-    if isinstance(verdict, Waits):
-        return Park(verdict.cause, _tier(request))
-    return verdict
+    return judge(request, slurm, now)
 
 
-def _tier(request: Pending) -> str:
+def tier_of(request: Pending) -> str:
+    """The retry tier in which a request rests."""
     return FIRST_TIER if request.history.parked < _SOON else LATER_TIER
 
 
@@ -99,17 +90,7 @@ def ahead_of_time(command: PowerCommand, now: int) -> Cause:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Waits:
-    """It rests until a newer snapshot has come."""
-
-    cause: Cause
-
-
-Judgement: TypeAlias = Take | Waits | End
-
-
-def judge(request: Pending, slurm: SlurmView, now: int) -> Judgement:
+def judge(request: Pending, slurm: SlurmView, now: int) -> Admission:
     """The verdict on a request; `now` in ns since the epoch.
 
     An operator's suspend has no expiry, and Slurm knows nothing of it: it passes. A node that Slurm
@@ -130,7 +111,7 @@ def judge(request: Pending, slurm: SlurmView, now: int) -> Judgement:
     return TAKE if slurm.confirmed else _waits("no snapshot of Slurm has come yet")
 
 
-def judge_late(asked: PowerCommand | DesiredRow, slurm: SlurmView) -> Judgement:
+def judge_late(asked: PowerCommand | DesiredRow, slurm: SlurmView) -> Admission:
     """The verdict on powering a node off that Slurm may have taken back: by a newer, fresh snapshot.
 
     `asked` is a late request; or a row whose own request waits elsewhere, or has ended: perhaps
@@ -146,7 +127,7 @@ def is_expired_boot(command: PowerCommand, now: int) -> bool:
     return command.kind is Kind.RESUME and command.expiry is not None and now > command.expiry
 
 
-def judge_expired_boot(command: PowerCommand, slurm: SlurmView, now: int) -> Judgement:
+def judge_expired_boot(command: PowerCommand, slurm: SlurmView, now: int) -> Admission:
     """The verdict on a boot that by our clock slurmctld no longer waits for: by a newer, fresh snapshot.
 
     A node that was given back would register by it, and get jobs that the request which powers it off
@@ -166,7 +147,7 @@ def judge_expired_boot(command: PowerCommand, slurm: SlurmView, now: int) -> Jud
     return _waits(f"{shown}, which is not clear") if power is Power.CHANGING else TAKE
 
 
-def _by_power(node: str, slurm: SlurmView) -> Judgement:
+def _by_power(node: str, slurm: SlurmView) -> Admission:
     if not slurm.power:
         return _waits(f"Slurm's snapshot {slurm.generation} names no node at all")
     power = slurm.power.get(node)
@@ -196,5 +177,5 @@ def is_given_up(request: Pending, slurm: SlurmView) -> bool:
     return asked and newer and slurm.power.get(command.node) in {Power.OFF, Power.POWERING_DOWN}
 
 
-def _waits(why: str) -> Waits:
-    return Waits(Cause(UNCONFIRMED, why))
+def _waits(why: str) -> Cause:
+    return Cause(UNCONFIRMED, why)

@@ -11,7 +11,7 @@ from workers.power.admit import (
     DISAGREES,
     TAKE,
     UNCONFIRMED,
-    Judgement,
+    Admission,
     Take,
     is_expired_boot,
     is_given_up,
@@ -141,9 +141,10 @@ class Guard:
             raise _unconfirmed("the new server may register: no recent snapshot of Slurm has come")
 
     @staticmethod
-    def _require(verdict: Judgement) -> None:
+    def _require(verdict: Admission) -> None:
         if not isinstance(verdict, Take):
-            raise NotWantedError(verdict.cause.message, verdict.cause)
+            cause = verdict if isinstance(verdict, Cause) else verdict.cause
+            raise NotWantedError(cause.message, cause)
 
 
 def _may_have_booted(row: DesiredRow, request: Pending) -> bool:

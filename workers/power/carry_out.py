@@ -208,6 +208,7 @@ class StepTaker:
                 return
             act = step.act
         image_id = self.store.image_of(node.group_name) if act.action == CREATE else None
+        call, calling = node.call_for(act, image_id), Calling(act, node.row, node.key, now)
         guard = Guard(
             self.store,
             self.snapshots,
@@ -219,8 +220,6 @@ class StepTaker:
             ends_deploy=act.action in {STOP, SHELVE} and node.is_deployed,
             seen_on=cloud.view.on_since(act.server_id),
         )
-        call = node.call_for(act, image_id)
-        calling = Calling(act, node.row, node.key, now)
         self.state.nodes[node.name] = replace(node, phase=calling)
         cloud.call(call, guard)
 

@@ -51,9 +51,9 @@ class CloudEvents:
             node, call, answer, verdict, now=now, time_ns=time_ns, settles=settles
         )
         correlation_id = node.correlation_id(call.key)
+        boot = noted_boot(call, None if refused else made, late=event.late)
         batch = self.state.batch
         self.state.put(learned, touch=True)
-        boot = noted_boot(call, None if refused else made, late=event.late)
         if boot is not None:
             batch.booted[node.name] = max(boot, batch.booted.get(node.name, 0))
         if refused:

@@ -6,7 +6,7 @@ the nodes that something has happened to, writes all of it in one commit, and th
 
 import queue
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from math import inf
@@ -16,17 +16,19 @@ import structlog
 from schemas.events import Cause
 from workers.broker.delivery import Delivery
 from workers.broker.link import Link
+from workers.broker.outgoing import Confirmed, Outbox
 from workers.clouds.driver import Answered, CloudDriver, CloudEvent, Listed
 from workers.clouds.snapshot_listings import SnapshotListings
 from workers.config.settings import Settings
 from workers.power.admit import FIRST_TIER, LATER_TIER
+from workers.power.backlog import Backlog
 from workers.power.carry_out import StepTaker
 from workers.power.cloud_events import CloudEvents
-from workers.power.events import Arrived, Confirmed, Connected, Event
+from workers.power.events import Arrived, Connected, Counted, Event
 from workers.power.messages import node_end
 from workers.power.metrics import PowerMetrics
 from workers.power.node import moved
-from workers.power.publisher import Outbox, Publisher
+from workers.power.publisher import Publisher
 from workers.power.reception import HELD_ELSEWHERE, Reception, on_hold
 from workers.power.state import EngineState
 from workers.store.database import STORE_ERRORS, store_problem
@@ -75,6 +77,7 @@ class Engine:
         self._outbox = Outbox(link, self._inbox.put)
         self._publisher = Publisher(self._outbox, settings.cluster, metrics)
         self._reception = Reception(settings, state, store, snapshots, self._publisher)
+        self._backlog = Backlog(link, state, self._inbox.put)
         self._listings = SnapshotListings(settings, snapshots, clouds)
         self._cloud_events = CloudEvents(state, clouds, power.api_timeout, metrics)
         # so soon after its boot a node registers, if ever
@@ -121,9 +124,8 @@ class Engine:
         """One turn; waits at most _IDLE seconds for something to happen."""
         events = self._drain()
         now = time.monotonic()
-        if not events and now < self._due_at:
+        if not self._learn(events) and now < self._due_at:
             return
-        self._learn(events)
         try:
             self._raise_store_error()
             if now < self._store_away_until:
@@ -140,12 +142,15 @@ class Engine:
             if agenda.touched or agenda.next_at <= now:
                 self._steps.turn()
             due = min(self._commit(now), self._steps.act())
+            if agenda.behind:
+                due = min(due, self._backlog.count(now))
         except STORE_ERRORS as error:
             self._lose_store(error)
             return
         self._store_is_there()
         later = min(self._next_second, agenda.next_at, due)
-        self._due_at = 0.0 if agenda.touched or self._reception.suspends else later
+        more = agenda.touched or self._reception.arrived or self._reception.suspends
+        self._due_at = 0.0 if more else later
 
     def close(self) -> None:
         """End the calls under way, and release the nodes: others may go on at once."""
@@ -171,7 +176,8 @@ class Engine:
             events += [self._inbox.get_nowait() for _ in range(self._inbox.qsize())]
         return events
 
-    def _learn(self, events: Iterable[Event]) -> None:
+    def _learn(self, events: Sequence[Event]) -> bool:
+        """Learn from events; whether one of them may change what is to be done."""
         for event in events:
             match event:
                 case Arrived(delivery):
@@ -184,8 +190,11 @@ class Engine:
                     if isinstance(event.answer, STORE_ERRORS):
                         self._store_error = event.answer
                     self._reread |= self._cloud_events.answered(event)
+                case Counted(depths):
+                    self._backlog.counted(depths, time.monotonic())
                 case Connected(connection):
                     self._reconnect(connection)
+        return not all(isinstance(event, Confirmed) for event in events)
 
     def _reconnect(self, connection: int) -> None:
         """What came over earlier connections comes again."""

@@ -4,8 +4,9 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from producers.message import Message
 from workers.broker.delivery import Delivery
+from workers.broker.depths import QueueDepth
+from workers.broker.outgoing import Confirmed
 from workers.clouds.driver import Answered, Listed
 
 
@@ -24,16 +25,10 @@ class Connected:
 
 
 @dataclass(frozen=True, slots=True)
-class Confirmed:
-    """The broker has answered a publish, or the connection has gone.
+class Counted:
+    """The broker has counted what is left in the work queues, after what it has delivered; or is away."""
 
-    Attributes:
-        key: connection and tag of the delivery that it was for; None for an alarm.
-    """
-
-    key: tuple[int, int] | None
-    message: Message
-    result: Future[None]
+    depths: tuple[Future[QueueDepth], ...]
 
 
-Event: TypeAlias = Arrived | Connected | Confirmed | Answered | Listed
+Event: TypeAlias = Arrived | Connected | Confirmed | Counted | Answered | Listed

@@ -11,6 +11,8 @@ from workers.store.requests import RoundKey
 # slurmctld writes its state up to 5 s after a change: one that was killed before has forgotten its
 # call. A call that comes later than this (seconds) may be such a one.
 PROMPT = 10.0
+# What comes later than this (seconds) has waited with others.
+_AT_ONCE = 2.0
 IsDry = Callable[[str], bool] | None
 
 
@@ -21,6 +23,7 @@ class Pending:
     Attributes:
         since: monotonic seconds of its delivery.
         rested: whether it came late, again or from the future: slurmctld may not know of it any more.
+        late: whether it comes out of a backlog, for the first time: there may be more for its node.
         dry_run: whether nothing is done for it; only what would be done is reported.
         id: the request's id.
         key: request id and round.
@@ -32,6 +35,7 @@ class Pending:
     since: float
     dry_run: bool = False
     rested: bool = False
+    late: bool = False
     id: str = field(init=False)
     key: RoundKey = field(init=False)
 
@@ -56,6 +60,8 @@ def read(delivery: Delivery, cluster: str, at: int, since: float, is_dry: IsDry 
     history = history_from(delivery.headers)
     kept = replace(delivery, content=None)  # many wait: their content is in the command
     dry_run = is_dry is not None and is_dry(command.node)
-    again = delivery.redelivered or history.parked > 0 or history.attempt > 0
-    rested = again or abs(at - command.called) > PROMPT * 1e9
-    return Pending(kept, command, history, since, dry_run, rested)
+    again = history.parked > 0 or history.attempt > 0
+    age = abs(at - command.called) / 1e9
+    rested = again or delivery.redelivered or age > PROMPT
+    late = not again and age > _AT_ONCE
+    return Pending(kept, command, history, since, dry_run, rested, late)

@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from contextlib import closing
 
-from workers.broker import topology
 from workers.clouds.client import Cloud
 from workers.clouds.driver import CloudDriver, CloudEvent
 from workers.config.settings import Settings
 from workers.config.slurm_location import is_installed
+from workers.power.backlog import QUEUES
 from workers.power.engine import Engine
 from workers.power.metrics import PowerMetrics
 from workers.process.runtime import Runtime, declare_topology, runtime
@@ -47,7 +47,7 @@ def _serve(run: Runtime, tokens: TokenClient, owner: Owner) -> None:
         return CloudDriver(name, settings.cluster, of_cloud, cloud, post)
 
     link = run.open_link(
-        dict.fromkeys((topology.RESUME_QUEUE, topology.SUSPEND_QUEUE), power.prefetch),
+        dict.fromkeys(QUEUES, power.prefetch),
         on_delivery=lambda delivery: engine.deliver(delivery),  # noqa: PLW0108 - made below
         on_up=lambda connection: engine.connected(connection),  # noqa: PLW0108 - made below
     )

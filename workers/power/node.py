@@ -23,6 +23,7 @@ from workers.store.requests import RoundKey
 
 DONE = "done"
 # Only their own request may carry these out.
+MOST_REQUESTS = 4  # of a node
 OF_OPERATORS = frozenset({Desired.BAKED, Desired.GONE, Desired.READY})
 
 
@@ -214,6 +215,17 @@ def joined(  # noqa: PLR0913, PLR0917 - what acceptance found out
         is_known = not row.unsettled_left or any(map(_may_be_done, node.made))
         node = replace(node, patient_since=now - (waited.get(node.key, 0.0) if is_known else 0.0))
     return node
+
+
+def surplus(node: PendingNode) -> tuple[Pending, ...]:
+    """The oldest requests of too many, without calls under way: they may end before the node has.
+
+    A backlog that waited for its nodes would fill the prefetch, and its newest requests would come last.
+    """
+    calling = node.phase.key if isinstance(node.phase, Calling) else None
+    older = [p for p in node.requests if p.id != node.row.request_id and p.key != calling]
+    older.sort(key=lambda p: p.command.generation)
+    return tuple(older[: max(len(node.requests) - MOST_REQUESTS, 0)])
 
 
 def moved(node: PendingNode, row: DesiredRow, now: float) -> PendingNode:

@@ -3,7 +3,7 @@
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
 from operator import attrgetter
 
@@ -20,21 +20,23 @@ from workers.power.admit import (
     TAKE,
     Admission,
     End,
-    Park,
-    Take,
     admit,
     ahead_of_time,
+    tier_of,
 )
 from workers.power.intake import Pending
-from workers.power.node import PendingNode, joined
+from workers.power.node import MOST_REQUESTS, PendingNode, joined, surplus
 from workers.power.publisher import Publisher
 from workers.power.state import EngineState
+from workers.power.steps import Finish
 from workers.store.generations import CLOCKS_DIFFER, ClockLimit
 from workers.store.nodes import DesiredRow
 from workers.store.power_store import Accepted, PowerStore, StoredEvent
 from workers.store.slurm_view import SnapshotReader
 
-_SUSPENDS = 200  # of one turn, which then takes a fraction of a second
+# Requests of one turn, and suspends among them: it then takes about a second.
+_MOST, _SUSPENDS = 1000, 200
+_OVERTAKEN = Finish(Transition.SUPERSEDED, None, None)
 HELD_ELSEWHERE = Cause("lease_held", "another worker acts on this node")
 
 
@@ -43,10 +45,9 @@ def _is_unused_off(request: Pending, how: Admission) -> bool:
 
     What waits because its generation is implausible would shut out whatever boots the node.
     """
-    if isinstance(how, Take) or how.cause.error == IMPLAUSIBLE:
-        return False
-    failed = isinstance(how, End) and how.transition is not Transition.SUPERSEDED
-    return request.command.is_slurms_power_off and not failed
+    unused = how.transition is Transition.SUPERSEDED if isinstance(how, End) else how != TAKE
+    implausible = isinstance(how, Cause) and how.error == IMPLAUSIBLE
+    return request.command.is_slurms_power_off and unused and not implausible
 
 
 def on_hold(reason: str) -> Cause:
@@ -75,6 +76,8 @@ class Reception:
     suspends: deque[tuple[Delivery, int, float]] = field(default_factory=deque)
     ahead_at: float = -inf
     _is_dry: intake.IsDry = field(init=False)
+    # nodes with more requests than they need
+    _crowded: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self._is_dry = self.settings.is_dry if self.settings.dry_groups else None
@@ -113,12 +116,13 @@ class Reception:
         Raises:
             What `STORE_ERRORS` names: the store is away; nothing was answered.
         """
-        for _ in range(min(_SUSPENDS, len(self.suspends))):
-            self._read(*self.suspends.popleft())
-        if not self.arrived:
+        if len(self.arrived) < _MOST:
+            for _ in range(min(_SUSPENDS, len(self.suspends))):
+                self._read(*self.suspends.popleft())
+        if not (arrived := self.arrived[:_MOST]):
             return
         now = time.time_ns()
-        admissions = self._admissions(now)
+        admissions = self._admissions(arrived, now)
         accepted = self.store.accept(
             [request for request, admission in admissions if admission == TAKE],
             [
@@ -132,21 +136,38 @@ class Reception:
         )
         if offs := [request.command for request, how in admissions if _is_unused_off(request, how)]:
             self.store.note_power_offs(offs)
-        self.arrived.clear()
+        del self.arrived[: len(arrived)]
         ends = iter(accepted.ends)
         for request, admission in admissions:
             if isinstance(admission, End):
                 self._end(request, admission, next(ends), now)
-            elif isinstance(admission, Park):
+            elif isinstance(admission, Cause):
                 self.publisher.accepted(request, now)
-                self.publisher.parked(request, admission.cause, admission.tier)
+                self.publisher.parked(request, admission, tier_of(request))
             else:
                 self._take(request, accepted, now)
+        if self._crowded:
+            self._end_surplus(now)
 
-    def _admissions(self, now: int) -> list[tuple[Pending, Admission]]:
+    def _end_surplus(self, now: int) -> None:
+        """End the oldest requests of nodes that have many: the newest one decides."""
+        nodes = [node for name in self._crowded if (node := self.state.nodes.get(name)) is not None]
+        self._crowded.clear()
+        ending = [replace(node, requests=surplus(node)) for node in nodes]
+        told = [event for node in ending for event in messages.outcomes(node, _OVERTAKEN, now)]
+        stored = iter(self.store.accept([], told, now).ends)
+        for node in ending:
+            whole = self.state.nodes[node.name]
+            left = tuple(one for one in whole.requests if one not in node.requests)
+            self.state.put(replace(whole, requests=left))
+            for request in node.requests:
+                event, body = next(stored)
+                self.publisher.ended(request, body, event)
+
+    def _admissions(self, arrived: Sequence[Pending], now: int) -> list[tuple[Pending, Admission]]:
         ahead = self.settings.power.clock_ahead
         clock = ClockLimit(now + int(ahead * 1e9))
-        last = max(self.arrived, key=attrgetter("command.generation"))
+        last = max(arrived, key=attrgetter("command.generation"))
         if last.command.generation > now + CLOCKS_DIFFER:
             if last.command.generation > clock.until:
                 self.ahead_at = time.monotonic()
@@ -154,10 +175,10 @@ class Reception:
             clock = self.store.clock_limit(ahead, now)
         # a boot whose time is over has rested, too
         asks_slurm = last.command.generation > clock.until or any(
-            one.rested or one.command.is_slurms_power_off for one in self.arrived
+            one.rested or one.command.is_slurms_power_off for one in arrived
         )
         slurm = self.snapshots.view() if asks_slurm else None
-        return [(r, admit(r, self.settings.nodes, slurm, clock, now)) for r in self.arrived]
+        return [(r, admit(r, self.settings.nodes, slurm, clock, now)) for r in arrived]
 
     def _end(self, request: Pending, end: End, stored: StoredEvent, now: int) -> None:
         event, body = stored
@@ -194,5 +215,11 @@ class Reception:
             node = PendingNode(row.node, name, group, row, fresh_after=now, patient_since=now)
         ids = {row.request_id, request.id}
         actions = {key: made for key, made in accepted.actions.items() if key[0] in ids}
-        self.state.put(joined(node, request, row, actions, accepted.waited, now), touch=True)
+        node = joined(node, request, row, actions, accepted.waited, now)
+        self.state.put(node, touch=True)
+        if len(node.requests) > MOST_REQUESTS:
+            self._crowded.add(row.node)
+        if request.id == row.request_id:
+            behind = self.state.agenda.behind
+            (behind.add if request.late else behind.discard)(row.node)
         self.state.batch.released.discard(row.node)

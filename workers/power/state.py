@@ -22,10 +22,12 @@ class Agenda:
         touched: nodes to decide about now.
         next_at: when to decide about others: 0 while some had to wait for a turn, infinity for none.
         for_whole: by cloud, those that wait for a listing of all its servers.
+        behind: nodes whose newest request came out of a backlog: a newer one may be in it.
     """
 
     def __init__(self) -> None:
         self.touched: set[str] = set()
+        self.behind: set[str] = set()
         self.next_at = inf
         # those that had to wait in the last turn; and a heap of them, with some that wait no longer
         self._waiting: set[str] = set()
@@ -39,6 +41,11 @@ class Agenda:
     def touch(self, names: Iterable[str]) -> None:
         """Something about these nodes has changed."""
         self.touched.update(names)
+
+    def caught_up(self) -> None:
+        """The whole backlog has come."""
+        self.touched |= self.behind
+        self.behind.clear()
 
     def wait(self, name: str, cloud: str, step: WaitFor) -> None:
         """Do not decide about this node before that."""
@@ -62,6 +69,7 @@ class Agenda:
             if self._until.get(name) == until:
                 del self._until[name]
                 self.touched.add(name)
+        self.touched -= self.behind
         for name in self.touched:  # also one that waits: it may be `first` by now
             heapq.heappush(self._order, (not first(name), name))
         self._waiting |= self.touched

@@ -18,13 +18,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from schemas.commands import Desired
-from schemas.events import Transition
+from schemas.events import Cause, Transition
 from tests.unit.fencing import reality
 from tests.unit.fencing import store as stores
 from tests.unit.fencing.state import REPLAY, Call, State, Worker, acted, finished, put
 from tests.unit.fencing.store import DEAD
 from workers.clouds.actions import BOOTS, REBOOT, START, STOP
-from workers.power.admit import End, Park
+from workers.power.admit import End
 from workers.power.steps import Finish, MakeCall, ParkNode, Retry
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ class Model:
     def _admit(self, name: str, state: State, number: int, worker: int) -> Step:
         slurm = state.slurm if self.rules.snapshots else "none"
         match reality.admission(self.asks, number, slurm, late=state.late):
-            case Park():
+            case Cause():
                 noted = stores.note_power_off(state.store, self.asks, self.asks[number])
                 name = f"{name}, which parks it: no newer snapshot has come"
                 return Step(name, state._replace(store=noted))

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from producers.message import Message
 from tests.testbed.deliveries import RecordingLink, delivery, outbox_on
+from workers.broker import outgoing as module
 from workers.errors import BrokerAwayError, RefusedError, UnroutableError
-from workers.power import publisher as module
 
 if TYPE_CHECKING:
-    from workers.power.publisher import Outbox
+    from workers.broker.outgoing import Outbox
 
 
 def message(name: str = "one") -> Message:
