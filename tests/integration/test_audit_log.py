@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 import pytest
 import sqlalchemy as sa
 
+from producers import hosts
 from schemas.events import Cause, Transition
 from schemas.jobs import JobEvent, JobTransition
 from tests.testbed.messages import MOMENT, command, event
 from workers.audit.log import append
-from workers.audit.queries import Filter, conflicts, find, request_records
+from workers.audit.queries import Filter, conflicts, find, oldest_first, request_records
 from workers.audit.record import GENESIS, QUARANTINED, Record, record_of
 from workers.store.database import open_store, reading
 from workers.store.tables import audit
@@ -173,6 +174,23 @@ def test_filters_select_by_node_job_time_transition_and_request(log: sa.Engine) 
     assert answer(Filter(until=late, nodes=("node1",))) == [("node1", "accepted")]
     assert answer(Filter(request_id=one.id, transitions=("completed",))) == [("node1", "completed")]
     assert answer(Filter(limit=1)) == [("node2", "failed")]
+
+
+def test_records_of_very_many_nodes_are_found(log: sa.Engine) -> None:
+    """PostgreSQL takes 65,535 parameters in a statement, and SQLite may take half as many."""
+    asked = command("n99999")
+    began = JobEvent(JobTransition.STARTED, "test", 7, MOMENT // NS * NS, NOW, nodes=("n11111",))
+    elsewhere = replace(began, job_id=8, nodes=("n0",))
+    jobs = [replace(one, started_at=one.submitted_at, user="ann") for one in (began, elsewhere)]
+    records = [record_of(one.to_envelope().to_json(), "test", NOW) for one in jobs]
+    append(log, [record(event(Transition.ACCEPTED, asked)), *records])
+    many = Filter(nodes=tuple(hosts.expand("n[1-9][1-9][1-9][1-9][1-9]")))
+    assert many.nodes is not None
+    assert len(many.nodes) == 59_049
+    with reading(log) as connection:
+        found = [one.subject for one in find(connection, many)]
+        exported = [entry.subject for entry, _ in oldest_first(connection, many)]
+    assert found == exported == ["n99999", "7"]
 
 
 def test_the_records_of_a_request_are_in_the_order_they_happened(log: sa.Engine) -> None:

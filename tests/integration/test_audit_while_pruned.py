@@ -68,10 +68,10 @@ def test_an_export_lacks_nothing_that_is_dropped_meanwhile(
 ) -> None:
     narrowed = queries._narrowed
 
-    def later(query: Any, wanted: queries.Filter, **how: bool) -> Any:  # noqa: ANN401 - its own
+    def later(log: Any, query: Any, wanted: queries.Filter, **how: bool) -> Any:  # noqa: ANN401 - its own
         if wanted.after:
             pruning()
-        return narrowed(query, wanted, **how)
+        return narrowed(log, query, wanted, **how)
 
     monkeypatch.setattr(queries, "_PORTION_SIZE", PORTION)
     monkeypatch.setattr(queries, "_narrowed", later)

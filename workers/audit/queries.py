@@ -11,6 +11,7 @@ from schemas.events import Transition
 from schemas.jobs import JOB_TRANSITIONS, JobTransition
 from schemas.numbers import MOST
 from workers.audit.record import CONFLICT, QUARANTINED
+from workers.store.database import among
 from workers.store.tables import audit, audit_jobs, audit_nodes, audit_uws
 
 
@@ -86,7 +87,7 @@ def latest_first(connection: sa.Connection, wanted: Filter) -> Iterator[Entry]:
     few |= wanted.nodes is not None and len(wanted.nodes) <= _FEW
     time = audit.c.time + 0 if few else audit.c.time
     query = sa.select(*_COLUMNS).order_by(time.desc(), audit.c.seq.desc()).limit(wanted.limit)
-    for row in connection.execute(_narrowed(query, wanted, few=few)):
+    for row in connection.execute(_narrowed(connection, query, wanted, few=few)):
         yield Entry(*row)
 
 
@@ -95,7 +96,8 @@ def oldest_first(connection: sa.Connection, wanted: Filter) -> Iterator[tuple[En
     after = wanted.after or 0
     while True:
         query = sa.select(*_COLUMNS, audit.c.hash).order_by(audit.c.seq).limit(_PORTION_SIZE)
-        found = connection.execute(_narrowed(query, replace(wanted, after=after))).all()
+        query = _narrowed(connection, query, replace(wanted, after=after))
+        found = connection.execute(query).all()
         for row in found:
             yield Entry(*row[:-1]), row[-1]
         if len(found) < _PORTION_SIZE:
@@ -103,11 +105,14 @@ def oldest_first(connection: sa.Connection, wanted: Filter) -> Iterator[tuple[En
         after = found[-1].seq
 
 
-def _narrowed(query: sa.Select[Any], wanted: Filter, *, few: bool = False) -> sa.Select[Any]:
+def _narrowed(
+    connection: sa.Connection, query: sa.Select[Any], wanted: Filter, *, few: bool = False
+) -> sa.Select[Any]:
     if wanted.after is not None:
         query = query.where(audit.c.seq > wanted.after)
     if wanted.nodes is not None:
-        query = query.where(_of_few(wanted.nodes) if few else _of_nodes(wanted.nodes))
+        nodes, dialect = wanted.nodes, connection.dialect.name
+        query = query.where(_of_few(nodes) if few else _of_nodes(dialect, nodes))
     if wanted.job is not None:
         query = query.where(audit.c.seq.in_(_of_job(wanted.job)))
     if wanted.uws is not None:
@@ -149,11 +154,16 @@ def _of_few(nodes: Sequence[str]) -> sa.ColumnElement[bool]:
     return audit.c.seq.in_(sa.union(own, jobs))
 
 
-def _of_nodes(nodes: Sequence[str]) -> sa.ColumnElement[bool]:
+def _of_nodes(dialect: str, nodes: Sequence[str]) -> sa.ColumnElement[bool]:
     """Whether a record is about one of these nodes: tested on each record of a scan."""
+    ran = sa.select(audit_nodes.c.source, audit_nodes.c.id)
+    ran = ran.where(among(dialect, audit_nodes.c.node, nodes))
     same = sa.and_(audit_nodes.c.source == audit.c.source, audit_nodes.c.id == audit.c.id)
-    of_job = sa.exists().where(audit_nodes.c.node.in_(nodes), same)
-    return sa.or_(audit.c.subject.in_(nodes), sa.and_(audit.c.type.in_(JOB_TRANSITIONS), of_job))
+    of_job: sa.ColumnElement[bool] = ran.where(same).exists()
+    if dialect == "sqlite":  # which would read the list of nodes again for each record
+        of_job = sa.tuple_(audit.c.source, audit.c.id).in_(ran)
+    own = among(dialect, audit.c.subject, nodes)
+    return sa.or_(own, sa.and_(audit.c.type.in_(JOB_TRANSITIONS), of_job))
 
 
 def _of_job(job: int) -> sa.CompoundSelect[tuple[int]]:
@@ -210,7 +220,7 @@ def slowest_first(
     """Outcomes of this kind, the longest time after the request first."""
     order = (audit.c.time - audit.c.generation).desc(), audit.c.seq
     wanted = Filter(since=since, until=until, transitions=(str(transition),))
-    query = _narrowed(sa.select(*_COLUMNS).order_by(*order), wanted)
+    query = _narrowed(connection, sa.select(*_COLUMNS).order_by(*order), wanted)
     # with a limit, the database need not sort all rows
     for offset in itertools.count(0, _PAGE):
         found = connection.execute(query.limit(_PAGE).offset(offset)).all()
