@@ -60,6 +60,14 @@ def test_a_superseded_request_does_not_fail_though_its_node_does() -> None:
     )
 
 
+@pytest.mark.parametrize("kind", [Kind.DEPLOY, Kind.RESUME])
+def test_a_request_that_is_left_to_slurm_says_why(kind: Kind) -> None:
+    """It named its own generation as the one that had superseded it."""
+    asked, why = command(kind=kind), Cause("slurm_disagrees", "Slurm counts the node as running")
+    told = events(node(asked, pending(asked)), Finish(Transition.SUPERSEDED, why, None))
+    assert (told[asked.id].transition, told[asked.id].cause) == (Transition.SUPERSEDED, why)
+
+
 def test_a_resume_fail_supersedes_the_resume() -> None:
     failed = command(kind=Kind.RESUME_FAIL, generation=MOMENT + 10**9)
     assert ends(node(failed, pending(UP), pending(failed)), COMPLETED) == {

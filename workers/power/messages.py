@@ -145,22 +145,21 @@ def outcomes(node: PendingNode, finish: Finish, now: int) -> tuple[RequestEvent,
 def _outcome(node: PendingNode, request: Pending, finish: Finish, now: int) -> RequestEvent:
     row, desired = node.row, request.command.desired
     agrees = request.id == row.request_id if desired is Desired.BAKED else desired is row.desired
-    agrees = agrees and not node.is_overtaken
-    transition, cause = finish.transition if agrees else Transition.SUPERSEDED, finish.cause
-    if transition is Transition.SUPERSEDED:
-        cause = Cause("superseded", f"generation {row.generation} wants the node {row.desired}")
+    if node.is_overtaken or not agrees:
+        words = f"generation {row.generation} wants the node {row.desired}"
+        finish = replace(finish, transition=Transition.SUPERSEDED, cause=Cause("superseded", words))
     server = finish.server
     is_up = row.desired is Desired.UP and not request.dry_run
     return about(
         request,
-        transition,
+        finish.transition,
         request.history,
         now,
         cloud=node.group.cloud,
         server_id=server.id if server else row.server_id,
         address=node_address(server, node.group) if server and is_up else None,
-        image_id=node.image_id if transition is Transition.COMPLETED else None,
-        cause=cause,
+        image_id=node.image_id if finish.transition is Transition.COMPLETED else None,
+        cause=finish.cause,
         actions=tuple(node.actions.get(request.key, ())),
     )
 
