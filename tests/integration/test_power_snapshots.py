@@ -178,6 +178,30 @@ def test_a_resume_fail_of_a_node_that_slurm_took_back_is_superseded(
     assert stops(power_cloud) == 0
 
 
+def test_a_late_repair_of_a_server_in_error_ends_nothing_where_the_slurmd_answers_again(
+    bench: PowerBench, power_cloud: SimCloud
+) -> None:
+    """Nova's ERROR was that of a migration that failed: the server still runs the node's job."""
+    power_cloud.change_servers("main1", status="ERROR", fault="migration failed")
+    power_cloud.change_servers("main2", status="ERROR", fault="lost its disk")
+    silent = takes(bench, main1="MIXED+CLOUD+NOT_RESPONDING", main2="MIXED+CLOUD+NOT_RESPONDING")
+    wrong, right = (
+        replace(command(node, generation=silent), repair=True) for node in ("main1", "main2")
+    )
+    takes(bench, main1="MIXED+CLOUD", main2="MIXED+CLOUD+NOT_RESPONDING")
+    bench.ask(wrong, right)
+    told = bench.ending(wrong)
+    assert (told.transition, told.actions) == (SUPERSEDED, ())
+    assert told.cause is not None
+    assert (told.cause.error, told.cause.message) == (
+        DISAGREES,
+        "a job may run: its slurmd answers",
+    )
+    assert [one.action for one in bench.ending(right).actions] == ["reboot"]
+    assert power_cloud.servers()["main1"].status == "ERROR"
+    bench.idle()
+
+
 def test_a_late_suspend_of_a_node_that_slurm_no_longer_knows_powers_it_off(
     bench: PowerBench, power_cloud: SimCloud
 ) -> None:

@@ -291,6 +291,30 @@ def test_a_reboot_for_a_resume_that_is_not_slurms_call_needs_a_fresh_snapshot_si
     boots(shows(Power.POWERING_UP, generation=8), by_hand, is_reboot=True)
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [prompt(), replace(prompt(), command=replace(RESUME, repair=True), rested=True), None],
+    ids=["Slurm", "a late repair", "waits elsewhere"],
+)
+def test_what_a_broken_server_runs_ends_only_if_slurm_does_not_hear_its_slurmd(
+    asked: Pending | None,
+) -> None:
+    """Nova's ERROR can be that of an operation beside it, such as a migration that failed: a job may run."""
+
+    def replaces(slurm: SlurmView | None) -> None:
+        Guard(OneRow(WANTED), OneView(slurm), 20.0, WANTED, asked, replaces=True)()
+
+    heard = replace(shows(Power.ON, generation=WANTED.generation), answering={"node1"})
+    with pytest.raises(NotWantedError, match="its slurmd answers") as caught:
+        replaces(heard)
+    assert caught.value.ends
+    assert caught.value.waits is not None
+    assert caught.value.waits.error == DISAGREES
+    replaces(replace(heard, answering={"node2"}))
+    replaces(replace(heard, generation=WANTED.generation - 1))  # before the request
+    replaces(None)
+
+
 def test_no_late_resume_boots_a_node_that_slurm_has_powered_off_since() -> None:
     """A boot that Slurm has given back: the node would register and get a job, and then be powered off."""
     late = replace(prompt(), rested=True)
@@ -466,7 +490,7 @@ def test_a_new_server_is_powered_off_only_if_a_recent_snapshot_shows_it_as_off()
     with pytest.raises(NotWantedError, match="powers it off itself") as caught:
         power_off(shows(Power.ON))
     assert caught.value.waits is not None
-    assert caught.value.waits.error == DISAGREES
+    assert (caught.value.waits.error, caught.value.ends) == (DISAGREES, True)
 
 
 def test_nothing_boots_a_node_that_slurm_has_asked_to_power_off_since() -> None:

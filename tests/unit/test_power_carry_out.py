@@ -414,6 +414,19 @@ def test_a_server_that_an_earlier_round_created_to_deploy_is_powered_off_only_if
     assert [guard.ends_deploy for guard in guards] == [True, False]
 
 
+def test_only_calls_that_a_running_server_does_not_survive_ask_whether_a_job_may_run(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A surplus server is deleted while the other one runs."""
+    guards: list[Guard] = []
+    monkeypatch.setattr(bench.driver, "call", lambda _call, guard: guards.append(guard))
+    broken = Act(DELETE, "id-1", CAUSE)
+    for act in (Act(REBOOT, "id-1"), broken, Act(START, "id-1"), Act(DELETE, "id-2")):
+        bench.steps.take(bench.put(node(UP, pending(UP))), MakeCall(act))
+        bench.steps.act()
+    assert [guard.replaces for guard in guards] == [True, True, False, False]
+
+
 def test_a_node_that_waits_for_a_whole_listing_orders_one(bench: Bench) -> None:
     waiting = bench.put(node(UP, pending(UP)))
     bench.steps.take(waiting, WaitFor(listing=True, whole=True))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.commands import Kind
+from schemas.commands import Kind, PowerCommand
 from schemas.events import Cause, Transition
 from tests.testbed.deliveries import pending
 from tests.testbed.messages import MOMENT, command
@@ -150,22 +150,26 @@ def test_an_earlier_try_of_a_call_may_still_take_effect_whatever_the_last_one_wa
 
 def test_a_power_off_that_slurm_has_not_confirmed_is_parked() -> None:
     waits = Cause(UNCONFIRMED, "no newer snapshot of Slurm has come")
-    after = learned(calling(STOP), NotWantedError("late", waits))
+    after = learned(calling(STOP), NotWantedError(waits.message, waits.error))
     assert after.phase == Decided(ParkNode(waits, FIRST_TIER))
 
 
-def test_a_new_server_that_has_registered_is_left_to_slurm() -> None:
-    """Which powers it off itself when it is idle: it may run a job."""
-    deploy = command(kind=Kind.DEPLOY)
+@pytest.mark.parametrize(
+    ("name", "asked"),
+    [(STOP, command(kind=Kind.DEPLOY)), (REBOOT, UP), (DELETE, UP), (CREATE, UP)],
+)
+def test_a_node_that_runs_for_slurm_is_left_to_slurm(name: str, asked: PowerCommand) -> None:
+    """It may run a job; a new server, Slurm powers off itself when it is idle."""
     registered = Cause(DISAGREES, "Slurm counts the node as running")
-    fresh = node(deploy, pending(deploy), row=row(deploy))
-    created = replace(fresh, row=row(deploy, booted=deploy.generation))
-    for waiting, step in (
-        (created, Finish(Transition.SUPERSEDED, registered, None)),
-        (fresh, ParkNode(registered, FIRST_TIER)),
+    before = calling(name, waiting=node(asked, pending(asked)))
+    for ends, step in (
+        (True, Finish(Transition.SUPERSEDED, registered, None)),
+        (False, ParkNode(registered, FIRST_TIER)),
     ):
-        after = learned(calling(STOP, waiting=waiting), NotWantedError("up", registered))
-        assert after.phase == Decided(step)
+        refused = NotWantedError(registered.message, registered.error, ends=ends)
+        assert learned(before, refused).phase == Decided(step)
+    newer = moved(before, row(DOWN), 103.0)
+    assert learned(newer, NotWantedError("up", DISAGREES, ends=True)).phase == LOOKING
 
 
 # -- an error

@@ -71,12 +71,14 @@ class CloudError(LamplighterError):
 class NotWantedError(LamplighterError):
     """The guard of a call refused it: the desired state moved on, or the lease is not ours.
 
-    `waits` is why its requests must wait for a newer snapshot of Slurm, or None.
+    With the class `error`, `waits` is why its requests must wait for a newer snapshot of Slurm; or end,
+    with `ends`.
     """
 
-    def __init__(self, why: str, waits: Cause | None = None) -> None:
+    def __init__(self, why: str, error: str | None = None, *, ends: bool = False) -> None:
         super().__init__(why)
-        self.waits = waits
+        self.waits = None if error is None else Cause(error, why)
+        self.ends = ends
 
 
 class UnreadableAnswerError(CloudError):

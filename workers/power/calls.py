@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass
+from functools import partial
 from math import inf
 
 from schemas.commands import Desired
@@ -9,7 +10,6 @@ from schemas.events import Cause
 from workers.clouds.errors import NotWantedError
 from workers.power.admit import (
     DISAGREES,
-    TAKE,
     UNCONFIRMED,
     Admission,
     Take,
@@ -26,6 +26,7 @@ from workers.store.slurm_view import SlurmView, SnapshotReader
 
 # Clocks that agree within this many seconds count as one.
 _SAME_CLOCK = 1.0
+_unconfirmed = partial(NotWantedError, error=UNCONFIRMED)
 
 
 @dataclass(slots=True)
@@ -39,6 +40,7 @@ class Guard:
         registers_within: seconds in which a node registers after its boot, if ever.
         is_reboot: whether the call reboots a server because slurmctld waits for a boot.
         ends_deploy: whether it powers off a server that was created to be deployed.
+        replaces: whether it ends what a broken server runs, or makes one beside a server that is not listed.
         seen_on: since when it was seen that the server to reboot, which had been off, is on
             (monotonic): somebody else has booted it.
     """
@@ -51,6 +53,7 @@ class Guard:
     registers_within: float = 0.0
     is_reboot: bool = False
     ends_deploy: bool = False
+    replaces: bool = False
     seen_on: float = -inf
 
     def __call__(self) -> None:
@@ -83,7 +86,7 @@ class Guard:
         again = request if request is not None and request.rested else None
         now = time.time_ns()
         expired = request is not None and is_expired_boot(request.command, now)
-        asks = off_asked or again or expired or self.is_reboot
+        asks = off_asked or again or expired or self.is_reboot or self.replaces
         slurm = self.snapshots.view() if asks else None
         if slurm is None:
             return
@@ -95,6 +98,8 @@ class Guard:
             raise _unconfirmed("Slurm has powered the node off since its call")
         if self.is_reboot:
             self._may_reboot(row, slurm)
+        if self.replaces and slurm.answers(row.node, row.generation):
+            raise NotWantedError("a job may run: its slurmd answers", DISAGREES, ends=True)
 
     def _may_reboot(self, row: DesiredRow, slurm: SlurmView) -> None:
         """Refuse to reboot a server on which a job may run.
@@ -123,10 +128,11 @@ class Guard:
             if not waits and not is_late(request, time.time_ns()):
                 return
         slurm = self.snapshots.view()
-        asked = self.wanted if request is None else request.command
-        self._require(TAKE if slurm is None else judge_late(asked, slurm))
+        if slurm is None:
+            return
+        self._require(judge_late(self.wanted if request is None else request.command, slurm))
         may_register = row.boot_age is not None and row.boot_age < self.registers_within
-        if slurm is not None and may_register and not _has_seen_boot(row, slurm):
+        if may_register and not _has_seen_boot(row, slurm):
             raise _unconfirmed("the node may register: no recent snapshot since its boot")
 
     def _may_end_deploy(self, row: DesiredRow) -> None:
@@ -136,7 +142,7 @@ class Guard:
             return
         if slurm.has_registered(row.node, row.generation):
             why = "Slurm counts the node as running, and powers it off itself when it is idle"
-            raise NotWantedError(why, Cause(DISAGREES, why))
+            raise NotWantedError(why, DISAGREES, ends=True)
         if not _has_seen_boot(row, slurm):
             raise _unconfirmed("the new server may register: no recent snapshot of Slurm has come")
 
@@ -144,7 +150,7 @@ class Guard:
     def _require(verdict: Admission) -> None:
         if not isinstance(verdict, Take):
             cause = verdict if isinstance(verdict, Cause) else verdict.cause
-            raise NotWantedError(cause.message, cause)
+            raise NotWantedError(cause.message, cause.error)
 
 
 def _may_have_booted(row: DesiredRow, request: Pending) -> bool:
@@ -161,7 +167,3 @@ def _may_have_booted(row: DesiredRow, request: Pending) -> bool:
 def _has_seen_boot(row: DesiredRow, slurm: SlurmView) -> bool:
     """Whether a recent snapshot came when the last boot had had its time to register."""
     return slurm.recent and (row.boot_age is None or slurm.age <= row.boot_age - PROMPT)
-
-
-def _unconfirmed(why: str) -> NotWantedError:
-    return NotWantedError(why, Cause(UNCONFIRMED, why))

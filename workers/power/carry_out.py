@@ -9,7 +9,7 @@ from math import inf
 from schemas.commands import Desired
 from schemas.events import Cause, CloudAction, Transition
 from workers.broker.topology import RETRY_TIERS
-from workers.clouds.actions import CREATE, SHELVE, STOP
+from workers.clouds.actions import CREATE, REBOOT, SHELVE, STOP
 from workers.clouds.decide import Act
 from workers.clouds.driver import CloudDriver
 from workers.clouds.health import GroupRest
@@ -218,6 +218,7 @@ class StepTaker:
             self.registers_within,
             is_reboot=act.for_slurm,
             ends_deploy=act.action in {STOP, SHELVE} and node.is_deployed,
+            replaces=act.action in {CREATE, REBOOT} or act.because is not None,
             seen_on=cloud.view.on_since(act.server_id),
         )
         self.state.nodes[node.name] = replace(node, phase=calling)

@@ -14,7 +14,7 @@ from workers.clouds.decide import SERVER_UNSEEN, Act, Decision, Fail, Settled, W
 from workers.clouds.errors import UNKNOWN, NotWantedError, Then, Verdict
 from workers.clouds.health import Health
 from workers.clouds.servers import ServerView
-from workers.power.admit import DISAGREES, FIRST_TIER
+from workers.power.admit import FIRST_TIER
 from workers.power.node import (
     DONE,
     LOOKING,
@@ -217,7 +217,7 @@ def learn_answer(  # noqa: PLR0913 - the answer, what it means, and when it came
         node = answered(node, now)
         if answer.waits is None or node.row.generation != call.row.generation:
             return node
-        if node.is_deployed and answer.waits.error == DISAGREES:
+        if answer.ends:
             return replace(node, phase=Decided(Finish(Transition.SUPERSEDED, answer.waits, None)))
         return replace(node, phase=Decided(ParkNode(answer.waits, FIRST_TIER)))
     node = recorded(node, call, action_of(call, answer, verdict, time_ns), now)

@@ -43,6 +43,7 @@ class SlurmView:
         ahead: seconds by which this host's clock is ahead of the hooks', where the last snapshots agree;
             otherwise 0.
         time: when the snapshot was taken, by the hooks' clock, ns since the epoch.
+        answering: the nodes whose slurmd answers Slurm: a job may run on each.
     """
 
     generation: int
@@ -53,10 +54,15 @@ class SlurmView:
     age: float = 0.0
     ahead: float = 0.0
     time: int = 0
+    answering: Collection[str] = ()
 
     def has_registered(self, node: str, generation: int) -> bool:
         """Whether Slurm, asked after that generation, counts the node as running."""
         return self.generation >= generation and self.power.get(node) is Power.ON
+
+    def answers(self, node: str, generation: int) -> bool:
+        """Whether Slurm, asked after that generation, hears the node's slurmd."""
+        return self.generation >= generation and node in self.answering
 
     def is_booting(self, node: str) -> bool:
         """Whether Slurm waits for the node to register."""
@@ -207,5 +213,10 @@ class SnapshotReader:
         snapshot = snapshots.newest(connection, self._cluster)
         if snapshot is None:
             return None
-        power = {node.node: node.power for node in snapshot.nodes}
-        return SlurmView(snapshot.generation, power, confirmed=False, time=snapshot.time)
+        return SlurmView(
+            snapshot.generation,
+            {node.node: node.power for node in snapshot.nodes},
+            confirmed=False,
+            time=snapshot.time,
+            answering={node.node for node in snapshot.nodes if node.answers},
+        )

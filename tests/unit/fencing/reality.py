@@ -223,7 +223,7 @@ def learn(asks: tuple[Ask, ...], worker: Worker, held: tuple[int, ...], answer: 
         "conflict": _CONFLICT,
         "lost": _LOST,
         "refused": NotWantedError("moved on"),
-        "waits": NotWantedError("late", _UNCONFIRMED),
+        "waits": NotWantedError(_UNCONFIRMED.message, _UNCONFIRMED.error),
     }
     answered = answers[answer]
     verdict = classify(answered) if isinstance(answered, CloudError) else None
