@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -219,6 +220,20 @@ def test_a_call_that_was_performed_though_its_answer_was_lost_is_not_made_twice(
     answers = power_cloud.call_counts().answers["start"]
     assert answers.get(202, 0) == 0
     assert answers[0] == 1
+
+
+def test_a_reboot_whose_answer_was_lost_is_not_sent_again(
+    power_bench: PowerBench, power_cloud: SimCloud
+) -> None:
+    """The node may have booted by it, and run a job: only a later snapshot of Slurm can say so."""
+    power_cloud.change_servers("main1", status="ERROR", fault="lost its disk")
+    power_cloud.inject(Fault(effect=Reset(performed=True), kind="reboot", times=1))
+    up = replace(resume(), expiry=None)
+    power_bench.ask(up)
+    told = power_bench.ending(up)
+    assert told.transition is COMPLETED
+    assert [(one.action, one.result) for one in told.actions] == [("reboot", "network")]
+    assert power_cloud.counts()["reboot"] == 1
 
 
 def test_a_cloud_that_asks_for_rest_gets_it(power_bench: PowerBench, power_cloud: SimCloud) -> None:

@@ -118,8 +118,9 @@ class Cloud:
                     return ready_id(found)
                 if found is not None:  # an earlier try's, whose answer nobody heard
                     return call.server_id
-            # what was perhaps heard is not said again: the next look shows it
-            once = call.action == actions.BAKE
+            # what was perhaps heard is not said again: the next look shows it, and a node that has
+            # booted may run a job
+            once = call.action in {actions.BAKE, actions.REBOOT}
             answer = self._session.send(nova_requests.act(call, self._cluster), guard, once=once)
             if answer.content:  # not a page of somebody in between, who may have kept the call
                 read_json(answer.content, dict[str, Any])
