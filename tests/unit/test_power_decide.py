@@ -27,6 +27,7 @@ from workers.clouds.actions import (
     Strategy,
 )
 from workers.clouds.decide import Act, Decision, Fail, NodeView, Settled, Wait, decide
+from workers.clouds.servers import DELETED
 from workers.config.groups import GroupSettings
 
 LIMITS = GroupSettings(
@@ -147,6 +148,18 @@ def test_a_call_without_effect_is_repeated_up_to_the_groups_limit(
         assert said(decide(Desired(want), again, limits(strategy))) == action
     spent = view(servers(status), calls={action: 4}, deleted={"id-1": 4})
     assert said(decide(Desired(want), spent, limits(strategy))) == failure
+
+
+# Nova's API guide, "Server concepts".
+OF_NOVA = """
+ACTIVE BUILD DELETED ERROR HARD_REBOOT MIGRATING PASSWORD PAUSED REBOOT REBUILD RESCUE RESIZE REVERT_RESIZE
+SHELVED SHELVED_OFFLOADED SHUTOFF SOFT_DELETED SUSPENDED UNKNOWN VERIFY_RESIZE
+"""
+
+
+def test_each_status_of_nova_is_known() -> None:
+    """A server whose resize was being reverted was not deleted, and failed its node where no task is shown."""
+    assert {*STATUSES, *actions.PASSING, *DELETED} == set(OF_NOVA.split())
 
 
 @pytest.mark.parametrize("status", [*STATUSES, *sorted(actions.PASSING)])

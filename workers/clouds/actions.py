@@ -51,7 +51,16 @@ UNSEEN = "UNKNOWN"
 
 # Statuses that lead to another one by themselves.
 PASSING = frozenset(
-    {"BUILD", "REBOOT", "HARD_REBOOT", "MIGRATING", "PASSWORD", "REBUILD", "RESIZE"}
+    {
+        "BUILD",
+        "REBOOT",
+        "HARD_REBOOT",
+        "MIGRATING",
+        "PASSWORD",
+        "REBUILD",
+        "RESIZE",
+        "REVERT_RESIZE",
+    }
 )
 
 # Statuses in which no job can run on a server; in each other one its guest may still be there.
