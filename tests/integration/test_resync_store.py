@@ -368,6 +368,22 @@ def test_surplus_server_is_deleted_only_where_its_group_deletes_and_no_job_can_b
     assert scene.survey(snapshot).surplus == ()
 
 
+@pytest.mark.parametrize(("deletes", "repairs"), [(True, 1), (False, 0)])
+def test_condemned_stray_is_spared_once_delete_strays_is_off(
+    scene: Scene,
+    deletes: bool,  # noqa: FBT001
+    repairs: int,
+) -> None:
+    """Its deletion waits until no job can be on it, for days perhaps."""
+    stray = replace(server("node99", "ACTIVE"), cluster=CLUSTER, node="node99")
+    scene.list_cloud("one", stray)
+    seen = scene.survey(scene.snapshot())
+    known = {stray.id: DriftMemory(stray.id, Drift.STRAY, 1, repairs=1, repaired_at=1)}
+    found = plan(seen, known, ResyncSettings(grace=0.0, delete_strays=deletes), scene.now)
+    memories = next_memories(seen, known, found, (), scene.now)
+    assert [one.repairs for one in memories if one.subject == stray.id] == [repairs]
+
+
 def test_stuck_deletion_is_known_with_the_stop_timeout_of_its_group(scene: Scene) -> None:
     scene.request(Kind.SUSPEND, "node9")
     scene.list_cloud("two", server("node9", "ACTIVE", task="deleting"))

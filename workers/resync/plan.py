@@ -77,6 +77,8 @@ def plan(
         for cloud, server in servers:
             memory, new = _memory(known, server.id, kind, now)
             action = decide_stray(kind, _past(memory, now), settings)
+            if action.step is RepairStep.REPORT:  # condemned under an earlier configuration
+                memory = replace(memory, repairs=0)
             found.append(FoundDrift(server.id, action, memory, new, cloud=cloud, server=server))
     return found
 
