@@ -26,8 +26,9 @@ from workers.power.metrics import PowerMetrics
 from workers.power.publisher import Publisher
 from workers.power.reception import Reception
 from workers.power.state import EngineState
-from workers.store.database import open_store
+from workers.store.database import open_store, reading
 from workers.store.lease_owner import Lease, Owner
+from workers.store.overview import open_requests
 from workers.store.power_store import Accepted, PowerStore
 from workers.store.slurm_view import SlurmView, SnapshotReader
 
@@ -229,7 +230,11 @@ def test_slurm_waits_for_a_boot_though_by_our_clock_that_is_an_hour_ahead_it_doe
         reception.receive(delivery(replace(asked, expiry=asked.generation + 600 * NS)))
         reception.turn()
         assert store.read_one("node1").boot_due
+        with reading(engine) as connection:
+            (round_,) = open_requests(connection, CLUSTER)
     engine.dispose()
+    # resync compares it with its own time: an hour ago, it would take the request for a lost one
+    assert time.time_ns() - round_.accepted_at < 60 * NS
 
 
 def test_a_call_just_made_whose_generation_is_an_hour_ahead_waits_for_a_snapshot(

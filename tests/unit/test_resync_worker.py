@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import secrets
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -326,6 +327,28 @@ def test_a_clock_that_was_a_day_ahead_neither_hides_an_orphan_nor_delays_its_rep
     else:
         (command,) = bench.requested
         assert command.node == "node1"
+
+
+@pytest.mark.parametrize("days", [-1, 1])
+def test_a_node_that_the_slurm_worker_returns_is_not_left_down_by_a_clock_of_its_own(
+    bench: Bench, days: int
+) -> None:
+    """The host of slurmctld is a day off: its snapshots and the slurm worker's memories have its time."""
+    off = days * 86_400 * NS
+    there = time.time_ns() + off
+    failed = NodeMemory("node1", 1, 1, Due.RETURN, there, "quota", "lamplighter: quota", there)
+    with bench.run.store.begin() as connection:
+        remember(connection, CLUSTER, [failed])
+    for _ in range(5):  # so many show that none was in the queue for a day
+        # a clock that was set back leaves generations where they were
+        snapshot = view(time.time_ns() + max(off, 0))
+        down = replace(snapshot.nodes[0], state="DOWN+CLOUD+POWERED_DOWN", reason=failed.reason)
+        nodes = (down, *snapshot.nodes[1:])
+        snapshot = replace(snapshot, nodes=nodes, correlation_id=secrets.token_hex(16))
+        bench.receive(*messages(replace(snapshot, taken=time.time_ns() + off)))
+    bench.list_cloud(snapshot.generation)
+    assert "3 nodes compared, 0 drifted" in bench.run.state
+    assert bench.notices == []
 
 
 def test_a_node_whose_boot_failed_by_a_clock_of_tomorrow_is_left_down(bench: Bench) -> None:

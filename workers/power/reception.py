@@ -132,7 +132,8 @@ class Reception:
                 for request, admission in admissions
                 if isinstance(admission, End)
             ],
-            now - self.snapshots.ahead,
+            now,
+            self.snapshots.ahead,
         )
         if offs := [request.command for request, how in admissions if _is_unused_off(request, how)]:
             self.store.note_power_offs(offs)

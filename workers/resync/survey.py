@@ -93,12 +93,13 @@ def survey(connection: sa.Connection, settings: Settings, snapshot: Snapshot) ->
     rows = _rows(connection, cluster)
     # what was noted later was noted before a worker's clock was set back: long ago, perhaps
     now = time.time_ns()
-    not_later = now + int(settings.power.clock_ahead * 10**9)
-    taken = min(snapshot.generation, now)  # of a snapshot from the future, nobody knows when
-    busy = _busy(connection, cluster, taken - _LONGEST_REQUEST, not_later)
+    ahead = int(settings.power.clock_ahead * 10**9)
+    not_later = now + ahead
+    busy = _busy(connection, cluster, now - _LONGEST_REQUEST, not_later)
     holds = all_holds(connection, cluster)
-    returning = _returning(connection, cluster)
-    in_time = taken - int(settings.slurm.return_at_most * 10**9)
+    # the slurm worker has the clock of the snapshots' host, which may be another time
+    in_time = snapshot.time - int(settings.slurm.return_at_most * 10**9)
+    returning = _returning(connection, cluster, in_time, max(now, snapshot.time) + ahead)
     slurm = {node.node: node for node in snapshot.nodes}
     # if Slurm has lost most of its nodes at once, its configuration may be a mistake
     absent = Power.UNKNOWN if has_lost_most(settings.nodes, slurm) else None
@@ -131,9 +132,7 @@ def survey(connection: sa.Connection, settings: Settings, snapshot: Snapshot) ->
             held=name in holds,
             frees=strategy is Strategy.DELETE,
             # of these, the slurm worker returns those that failed lately
-            left_down=name in slurm
-            and slurm[name].failed_boot
-            and not in_time <= returning.get(name, 0) <= not_later,
+            left_down=name in slurm and slurm[name].failed_boot and name not in returning,
             stop_timeout=group.stop_timeout,
         )
         own_id = row.server_id if row else None
@@ -182,12 +181,14 @@ def _rows(connection: sa.Connection, cluster: str) -> Mapping[str, sa.Row[Any]]:
     return {row.node: row for row in rows}
 
 
-def _returning(connection: sa.Connection, cluster: str) -> Mapping[str, int]:
-    """When the last boot of each node failed that the slurm worker will return to service, ns."""
-    query = sa.select(feedback.c.node, feedback.c.failed_at).where(
-        feedback.c.cluster == cluster, feedback.c.due == RETURN
+def _returning(connection: sa.Connection, cluster: str, since: int, until: int) -> frozenset[str]:
+    """The nodes that the slurm worker will return to service, and whose boots failed then (ns)."""
+    query = sa.select(feedback.c.node).where(
+        feedback.c.cluster == cluster,
+        feedback.c.due == RETURN,
+        feedback.c.failed_at.between(since, until),
     )
-    return {row.node: row.failed_at for row in connection.execute(query)}
+    return frozenset(connection.scalars(query))
 
 
 def _busy(connection: sa.Connection, cluster: str, since: int, until: int) -> frozenset[str]:

@@ -98,7 +98,7 @@ class NodeTable:
     ) -> dict[str, DesiredRow]:
         """Raise desired states, and take the nodes' leases where they are free.
 
-        There may be several `commands` for one node, in any order; `now` is in ns since the epoch.
+        There may be several `commands` for one node, in any order; `now` is by the hooks' clock, in ns.
 
         Returns:
             The rows as they are now, by node; ours are those with our name as lease_owner.

@@ -127,10 +127,12 @@ class PowerStore:
         self._nodes = NodeTable(store, cluster, lease)
         self.owner = lease.owner.name
 
-    def accept(self, requests: Sequence[Asked], ends: Sequence[RequestEvent], now: int) -> Accepted:
+    def accept(
+        self, requests: Sequence[Asked], ends: Sequence[RequestEvent], now: int, ahead: int = 0
+    ) -> Accepted:
         """Open the requests' rounds, raise desired states, take leases; end what ends at once.
 
-        `now` in ns since the epoch, by the hooks' clock as far as that is known.
+        `now` in ns since the epoch, by this host's clock, which is `ahead` of the hooks' as far as known.
         """
         cluster, asked = self._cluster, {one.key: one.command for one in requests}
         opened = [Round(*key, one.node, one.generation, now) for key, one in asked.items()]
@@ -138,7 +140,7 @@ class PowerStore:
             rounds.open_rounds(connection, cluster, opened)
             ended = rounds.outcomes(connection, cluster, list(asked))
             fresh = {key: command for key, command in asked.items() if key not in ended}
-            rows = self._nodes.accept(connection, list(fresh.values()), now)
+            rows = self._nodes.accept(connection, list(fresh.values()), now - ahead)
             ids = {row.request_id for row in rows.values()} | {key[0] for key in fresh}
             progress = rounds.progress(connection, cluster, ids | {end.request_id for end in ends})
             fixed: Sequence[StoredEvent] = ()
