@@ -6,15 +6,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from schemas.envelope import parse
 from schemas.jobs import JobEvent, JobTransition, job_event_from
 from schemas.snapshot import OWN_REASON
-from tests.testbed.strategies import words
 from workers.slurm.node_memory import Due, NodeMemory
-from workers.slurm.nodes import NodeState, nodes_from
+from workers.slurm.nodes import JobState, NodeState, nodes_from
 from workers.slurm.run_reporter import recall, remember
 from workers.slurm.runs import ENDED_STATES, GONE
 from workers.slurm.uws_jobs import (
@@ -22,9 +19,8 @@ from workers.slurm.uws_jobs import (
     ReportedUwsJobs,
     ShownJob,
     UwsObservation,
-    shown_jobs_from,
+    shown_jobs,
     uws_changes,
-    uws_format,
 )
 
 if TYPE_CHECKING:
@@ -193,38 +189,20 @@ def test_a_wait_for_nodes_in_cool_down_is_reported_once_for_each_return(
     assert observe([replace(shown[0], state="RUNNING")], before, returning)[0] == []
 
 
-def test_squeue_output_is_parsed_although_a_script_imitates_lines() -> None:
-    mark = "|m|"
-    assert uws_format(mark) == "%A|m|%V|m|%T|m|%e|m|%N|m|%P|m|%r|m|%o|m|"
-    rows = [
-        ("7", "10", "PENDING", "N/A", "", "a,b", "Priority", "/data/f755f0/sbatch.sh"),
-        ("8", "10", "TIMEOUT", "99", "n1", "a", "TimeLimit", "/x\n9|RUNNING|/data/1/sbatch.sh"),
-        ("x", "10", "PENDING", "N/A", "", "a", "", "/data/f7/sbatch.sh"),
-        ("9", "N/A", "PENDING", "N/A", "", "a", "", "/data/f7/sbatch.sh"),
-        *(
-            (id_, "10", "PENDING", "N/A", "", "a", "", "/data/f7/sbatch.sh")
-            for id_ in ("0", "9" * 5000, "٤٧", "4711_3", "4711_[1-3%2]", "4711+1")
-        ),
+def test_jobs_are_shown_with_the_uws_job_that_they_run_for() -> None:
+    jobs = [
+        JobState(7, "PENDING", "", 10 * NS, script="/data/f755f0/sbatch.sh", partitions="a,b"),
+        JobState(8, "TIMEOUT", "n1", 10 * NS, None, 99 * NS, script="/x", reason="TimeLimit"),
+        JobState(9, "PENDING", "", None, script="/data/f7/sbatch.sh"),
     ]
-    output = "".join("".join(field + mark for field in row) + "\n" for row in rows)
-    assert shown_jobs_from(output, mark, "/data") == [
-        ShownJob(
-            *(7, 10 * NS, "f755f0", "PENDING", None, ""),
-            partitions=frozenset({"a", "b"}),
-            reason="Priority",
-        ),
+    assert shown_jobs(jobs, "/data") == [
+        ShownJob(7, 10 * NS, "f755f0", "PENDING", partitions=frozenset({"a", "b"})),
         ShownJob(
             *(8, 10 * NS, None, "TIMEOUT", 99 * NS, "n1"),
-            partitions=frozenset({"a"}),
+            partitions=frozenset({""}),
             reason="TimeLimit",
         ),
     ]
-
-
-@given(words, st.integers(1, 9))
-def test_any_output_ends_in_jobs_or_nothing(text: str, times: int) -> None:
-    for job in shown_jobs_from((text + "|m|") * times, "|m|", "/data"):
-        assert job.job_id >= 0
 
 
 def test_partitions_of_a_node_are_parsed() -> None:

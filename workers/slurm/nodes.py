@@ -103,6 +103,8 @@ class JobState:
         ended_at: of a job that has ended; an estimate before.
         exit_code: as wait(2) returns it.
         script: the path of its batch script as submitted, with arguments; untrusted.
+        partitions: their names, separated by commas.
+        reason: why it waits.
     """
 
     job_id: int
@@ -114,6 +116,8 @@ class JobState:
     user: str = ""
     exit_code: int = 0
     script: str = ""
+    partitions: str = ""
+    reason: str = ""
 
 
 def nodes_from(output: str) -> Mapping[str, NodeState]:
@@ -189,7 +193,7 @@ def job_states_from(output: str) -> Mapping[int, str]:
 HAVE_NODES = ("RUNNING", "SUSPENDED", "CONFIGURING", "COMPLETING", "STOPPED", "SIGNALING")
 _JOB_FIELDS = (
     *("JobID", "State", "NodeList", "SubmitTime", "StartTime", "EndTime"),
-    *("UserName", "exit_code", "Command"),
+    *("UserName", "exit_code", "Command", "Partition", "Reason"),
 )
 
 
@@ -205,12 +209,12 @@ def jobs_from(output: str, mark: str) -> Mapping[int, JobState]:
     """The jobs that squeue printed in `job_format(mark)`; malformed ones are omitted."""
     found: dict[int, JobState] = {}
     fields = [iter(output.split(mark))] * len(_JOB_FIELDS)
-    for job, state, nodes, submitted, started, ended, user, code, script in zip(
+    for job, state, nodes, submitted, started, ended, user, code, *texts in zip(
         *fields, strict=False
     ):
         job_id = whole_number(job.removeprefix("\n"), least=1)
         if job_id is not None:
             exit_code = whole_number(code) or 0
             times = moment(submitted), moment(started), moment(ended)
-            found[job_id] = JobState(job_id, state, nodes, *times, user, exit_code, script)
+            found[job_id] = JobState(job_id, state, nodes, *times, user, exit_code, *texts)
     return found

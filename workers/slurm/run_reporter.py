@@ -22,7 +22,7 @@ from workers.slurm import node_memory
 from workers.slurm.node_memory import NodeMemory
 from workers.slurm.runs import NOTHING, Reported, SlurmObservation, changes
 from workers.slurm.scontrol import Slurm
-from workers.slurm.uws_jobs import ReportedUwsJobs, UwsObservation, uws_changes
+from workers.slurm.uws_jobs import ReportedUwsJobs, UwsObservation, shown_jobs, uws_changes
 from workers.store.database import STORE_ERRORS, reading, store_problem
 
 _PUBLISH_SECONDS = 20.0
@@ -52,14 +52,14 @@ def report_changes(settings: Settings, slurm: Slurm) -> None:
 
 def report_uws_jobs(settings: Settings, slurm: Slurm, store: sa.Engine) -> None:
     """As `report_changes`, for the jobs of the UWS service, if one is configured."""
-    jobdata = settings.slurm.uws_jobdata
-    if jobdata is None:
+    if (jobdata := settings.slurm.uws_jobdata) is None:
         return
     path = settings.hook.state / _UWS_FILE
     before = recall(path, ReportedUwsJobs())
     returning = {memory.node: memory for memory in _returning(store, settings.cluster)}
     nodes = slurm.nodes() if returning else {}
-    seen = UwsObservation(slurm.shown_jobs(jobdata), nodes, returning, time.time_ns())
+    shown = shown_jobs(slurm.all_jobs().values(), jobdata)
+    seen = UwsObservation(shown, nodes, returning, time.time_ns())
     events, after = uws_changes(settings.cluster, seen, before)
     _report(settings, path, events, before, after)
 

@@ -26,7 +26,6 @@ from workers.slurm.nodes import (
 from workers.slurm.power_saving import power_saving_from
 from workers.slurm.runs import ENDED_STATES
 from workers.slurm.scontrol_session import ScontrolSession
-from workers.slurm.uws_jobs import ShownJob, shown_jobs_from, uws_format
 
 # For one command; 500 of the longest node names still fit into one argument (128 KiB, execve(2)). They
 # are listed one by one: 22.05 reads brackets only at the end of a name, and refuses the whole list.
@@ -64,12 +63,6 @@ class Slurm:
         """The version, as `slurm-wlm 22.05.8` or `slurm 24.11.5`; it needs a slurm.conf."""
         return self._commands.query("scontrol", "--version").strip()
 
-    def shown_jobs(self, jobdata: str) -> list[ShownJob]:
-        """All jobs, each with the UWS job below `jobdata` that it runs for."""
-        mark = f"|{secrets.token_hex(16)}|"
-        arguments = ("--noheader", "--all", "--states=all", f"--format={uws_format(mark)}")
-        return shown_jobs_from(self._commands.query("squeue", *arguments), mark, jobdata)
-
     def nodes(self, names: Collection[str] | None = None) -> Mapping[str, NodeState]:
         """All nodes, or these, by name; nodes that Slurm does not know are omitted."""
         # --all: 22.05 hides powered-down nodes without PrivateData=cloud
@@ -100,6 +93,10 @@ class Slurm:
                     self._commands.run, "--states=all", f"--jobs={','.join(map(str, chunk))}"
                 )
         return found
+
+    def all_jobs(self) -> Mapping[int, JobState]:
+        """All jobs that Slurm shows."""
+        return self._squeue(self._commands.query, "--all", "--states=all")
 
     def running(self) -> Mapping[int, JobState]:
         """The jobs that have nodes."""

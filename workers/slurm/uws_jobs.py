@@ -5,23 +5,21 @@ ours. `runs` covers neither.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from producers.hosts import expand
 from schemas.errors import MalformedMessageError
 from schemas.fields import is_node_name
 from schemas.jobs import JobEvent, JobTransition
-from schemas.numbers import whole_number
 from workers.slurm.causes import cause_in
 from workers.slurm.job_origins import uws_id
 from workers.slurm.node_memory import NodeMemory
-from workers.slurm.nodes import FAILED, NodeState, moment
+from workers.slurm.nodes import FAILED, JobState, NodeState
 from workers.slurm.runs import ENDED_STATES, GONE
 
 # Of a federation's job that another cluster runs. The cluster that took it in shows it until its end.
 REVOKED = "REVOKED"
-_FIELDS = 8
 _NS = 1_000_000_000
 _CAUSE_FIRST = 10 * _NS
 # Why a job waits for nodes that are down (squeue of 22.05 and 24.11; node_scheduler.c, job_scheduler.c).
@@ -85,25 +83,22 @@ class UwsObservation:
     at: int
 
 
-def uws_format(mark: str) -> str:
-    """The --format of squeue that `shown_jobs_from` parses; no submitter knows `mark`."""
-    return "".join(f"%{letter}{mark}" for letter in "AVTeNPro")
-
-
-def shown_jobs_from(output: str, mark: str, jobdata: str) -> list[ShownJob]:
-    """The jobs that squeue printed in `uws_format(mark)`; malformed ones are omitted."""
-    fields = iter(output.split(mark))
-    found = []
-    for job, submitted, state, ended, nodes, partitions, reason, script in zip(
-        *[fields] * _FIELDS, strict=False
-    ):
-        job_id, submitted_at = whole_number(job.strip(), least=1), moment(submitted)
-        if job_id is not None and submitted_at is not None:
-            uws = uws_id(script, jobdata)
-            parts = frozenset(partitions.split(","))
-            end = moment(ended)
-            found.append(ShownJob(job_id, submitted_at, uws, state, end, nodes, parts, reason))
-    return found
+def shown_jobs(jobs: Iterable[JobState], jobdata: str) -> list[ShownJob]:
+    """These jobs, each with the UWS job below `jobdata` that it runs for; without a submission, none."""
+    return [
+        ShownJob(
+            job.job_id,
+            job.submitted_at,
+            uws_id(job.script, jobdata),
+            job.state,
+            job.ended_at,
+            job.nodes,
+            frozenset(job.partitions.split(",")),
+            job.reason,
+        )
+        for job in jobs
+        if job.submitted_at is not None
+    ]
 
 
 def uws_changes(
