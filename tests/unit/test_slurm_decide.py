@@ -143,6 +143,20 @@ def test_lost_node_that_its_cloud_cannot_bring_back_is_powered_down(
     assert decide(failed(), silent, SAME, 0, HOSTNAMES).kind is UpdateKind.NOTHING
 
 
+@pytest.mark.parametrize("flag", ["DRAIN", "FAIL"])
+def test_a_node_that_is_drained_while_it_boots_keeps_its_reason(flag: str) -> None:
+    """Slurm has requeued its jobs; POWER_DOWN would end the drain, and ours would return the node to service."""
+    drained = replace(BOOTING, base="IDLE", flags=BOOTING.flags | {flag}, reason="broken disk")
+    for cause, failures in product(CAUSES, (0, 1)):
+        update = decide(failed(cause), drained, SAME, failures, HOSTNAMES)
+        assert update.kind is UpdateKind.NOTHING
+    assert give_back("node1", MOMENT, "text", drained, SAME).kind is UpdateKind.NOTHING
+    # State=POWER_DOWN_ASAP also drains the node, but its job waits on
+    flags = drained.flags | {"POWER_DOWN"}
+    asap = replace(drained, base="MIXED", flags=flags, reason="POWER_DOWN_ASAP")
+    assert decide(failed(), asap, SAME, 0, HOSTNAMES).kind is UpdateKind.TAKE_OUT
+
+
 def test_nothing_is_reported_for_a_node_on_hold() -> None:
     held = replace(SAME, held=True)
     for state, ended in product(STATES, (failed(), replace(event(Transition.COMPLETED)))):

@@ -147,8 +147,8 @@ def _on_failed_boot(
 ) -> tuple[UpdateKind, str]:
     if event.expiry is not None and situation.now > event.expiry:
         return UpdateKind.NOTHING, "Slurm has abandoned that boot and waits for a newer one"
-    if slurm.down and not _may_overwrite(slurm.reason):
-        return UpdateKind.NOTHING, "an operator has set it down"
+    if set_aside(slurm):
+        return UpdateKind.NOTHING, "an operator has set it down, or drains it"
     weight = kind_of(event.error)
     if weight is CauseKind.FINAL or (weight is CauseKind.RETRYABLE and situation.failures > 0):
         return UpdateKind.TAKE_OUT, "the boot has failed"
@@ -159,13 +159,18 @@ def _on_lost_node(event: RequestEvent, slurm: NodeState) -> tuple[UpdateKind, st
     """Slurm has requeued its jobs; with our reason the node powers down, and returns by itself."""
     if kind_of(event.error) is CauseKind.TRANSIENT:
         return UpdateKind.NOTHING, "its cloud may still bring it back"
-    if not _may_overwrite(slurm.reason):
+    if set_aside(slurm):
         return UpdateKind.NOTHING, "an operator has set it down"
     return UpdateKind.TAKE_OUT, "it does not respond, and its cloud cannot bring it back"
 
 
 def _may_overwrite(text: str) -> bool:
     return text.startswith(OWN_REASON) or text in _SLURM_REASONS
+
+
+def set_aside(slurm: NodeState) -> bool:
+    """Whether somebody else has taken the node out of service: its reason stays, and so does the node."""
+    return (slurm.down or slurm.drained) and not _may_overwrite(slurm.reason)
 
 
 def abandoned_by_slurm(slurm: NodeState) -> bool:

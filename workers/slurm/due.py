@@ -7,7 +7,7 @@ from schemas.events import RequestEvent
 from schemas.snapshot import OWN_REASON
 from workers.config.tables import SlurmSettings
 from workers.slurm.after_update import UNKNOWN, returns_at
-from workers.slurm.decide import RequestedState, abandoned_by_slurm
+from workers.slurm.decide import RequestedState, abandoned_by_slurm, set_aside
 from workers.slurm.node_memory import Due, NodeMemory
 from workers.slurm.nodes import NodeState
 from workers.slurm.updates import SlurmUpdate, UpdateKind
@@ -54,7 +54,7 @@ def give_back(
         return SlurmUpdate(UpdateKind.NOTHING, node, "the node has a newer request")
     if requested.leased or requested.held:
         return SlurmUpdate(UpdateKind.WAIT, node, "a power worker works on it, or it is on hold")
-    if not slurm.booting or slurm.down:
+    if not slurm.booting or slurm.down or set_aside(slurm):
         return SlurmUpdate(UpdateKind.NOTHING, node, "Slurm does not wait for it")
     return SlurmUpdate(UpdateKind.GIVE_BACK, node, "its cloud is unavailable for long", reason)
 

@@ -62,6 +62,11 @@ class NodeState:
         return self.base == "DOWN"
 
     @property
+    def drained(self) -> bool:
+        """Whether the node has no job, and gets none until an explicit update."""
+        return self.base == "IDLE" and bool(self.flags & {"DRAIN", "FAIL"})
+
+    @property
     def booting(self) -> bool:
         """Whether Slurm waits for the node to register after a resume."""
         return "POWERING_UP" in self.flags
