@@ -104,6 +104,25 @@ def test_ended_job_is_reported_and_requeued_job_is_not(bench: Bench, jobdata: Pa
     bench.slurm.run("scancel", str(jobs["node2"]))
 
 
+def test_no_part_of_a_heterogeneous_job_is_delayed_if_one_loses_its_node(bench: Bench) -> None:
+    """Slurm requeues them all for cred_expire, and starts them together."""
+    nodes, slurm = ("node5", "node6"), bench.slurm
+    words = ("-N1", f"--nodelist={nodes[0]}", ":", "-N1", f"--nodelist={nodes[1]}")
+    job = int(slurm.run("sbatch", "--parsable", *words, text="#!/bin/sh\nsleep 60\n"))
+
+    def waits_for() -> list[str]:
+        return slurm.run("squeue", "--noheader", f"--jobs={job}", "--format=%T:%r").split()
+
+    until(lambda: [x.split(":")[0] for x in waits_for()] == ["CONFIGURING"] * 2, 30, "both nodes")
+    (requested,) = bench.resume(nodes[1], jobs=(job + 1,))
+    with bench.worker():
+        bench.publish(ended(requested, Transition.FAILED, QUOTA))
+        until(lambda: "requeued_jobs_started" in bench.site.logs(), 20, "the job to be started")
+        until(lambda: waits_for() == ["PENDING:Resources"] * 2, 20, "both parts to wait for nodes")
+        bench.wait_acknowledged()
+    slurm.run("scancel", str(job))
+
+
 def test_job_of_a_node_that_never_registers_is_reported_though_the_hook_does_not_name_it(
     bench: Bench, jobdata: Path
 ) -> None:

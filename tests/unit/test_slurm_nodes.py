@@ -54,7 +54,7 @@ MARK = "|0123456789abcdef|"
 JOB = MARK.join(
     (
         *("12", "RUNNING", "node[1-2]", "1767323045", "N/A", "NONE"),
-        *("ann", "256", "{}", "a,b", "Priority", "\n"),
+        *("ann", "256", "{}", "a,b", "Priority", "11", "\n"),
     )
 )
 SUBMITTED = 1767323045 * 10**9
@@ -63,7 +63,7 @@ SUBMITTED = 1767323045 * 10**9
 def test_jobs_are_read_and_malformed_ones_are_omitted() -> None:
     output = JOB.format("x") + JOB.replace("12", "12_3").format("") + JOB.replace("12", "²")
     job = JobState(12, "RUNNING", "node[1-2]", SUBMITTED, user="ann", exit_code=256, script="x")
-    job = replace(job, partitions="a,b", reason="Priority")
+    job = replace(job, partitions="a,b", reason="Priority", leader=11)
     assert jobs_from(output, MARK) == {12: job}
     assert job_format(MARK).split(",")[0] == f"JobID:{MARK}"
     assert jobs_from("slurm_load_jobs error\n", MARK) == {}

@@ -133,8 +133,9 @@ def test_jobs_that_waited_for_a_boot_are_found_by_their_nodes_and_times() -> Non
 class AwayForLong:
     """slurmctld: does not answer for some minutes, then shows these states one after the other."""
 
-    def __init__(self, *states: str) -> None:
+    def __init__(self, *states: str, leader: int | None = None) -> None:
         self.states = [*states]
+        self.leader = leader
         self.is_away = True
         self.started: list[int] = []
 
@@ -142,7 +143,7 @@ class AwayForLong:
         if self.is_away:
             raise SlurmAwayError("slurmctld is not up")
         state = self.states.pop(0) if self.states else "COMPLETING"
-        return {job_id: JobState(job_id, state, "node2") for job_id in job_ids}
+        return {job_id: JobState(job_id, state, "node2", leader=self.leader) for job_id in job_ids}
 
     def start_now(self, job_ids: frozenset[int]) -> None:
         self.started += job_ids
@@ -153,6 +154,16 @@ class NothingEnded:
 
     def report_ended(self, ended: object) -> None:
         assert ended == {}
+
+
+def test_all_parts_of_a_heterogeneous_job_start_now_if_one_was_requeued() -> None:
+    """Slurm has requeued and delayed them all, and starts them together."""
+    slurm, link = AwayForLong("PENDING", leader=7), cast("Link", RecordingLink())
+    slurm.is_away = False
+    followed = FailedJobs(cast("Slurm", slurm), link, cast("JobEvents", NothingEnded()))
+    followed.add([SlurmUpdate(UpdateKind.TAKE_OUT, "node1", "", jobs=frozenset({8}))])
+    followed.check()
+    assert (slurm.started, bool(followed)) == ([7], False)
 
 
 def test_a_requeued_job_is_followed_as_long_though_slurmctld_was_away_meanwhile(

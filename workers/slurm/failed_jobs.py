@@ -73,7 +73,8 @@ class FailedJobs:
         followed = [follow(requeued, jobs) for requeued in self._requeued]
         startable = frozenset().union(*(job_ids for job_ids, _ in followed))
         if startable:
-            self._slurm.start_now(startable)
+            # Slurm has requeued all parts of a heterogeneous job: an update of the first is one of all
+            self._slurm.start_now({jobs[job_id].leader or job_id for job_id in startable})
             self._log.info("requeued_jobs_started", jobs=sorted(startable))
         remaining = [requeued for _, requeued in followed]
         done = [requeued for requeued in remaining if not requeued.jobs or now >= requeued.until]

@@ -110,6 +110,7 @@ class JobState:
         script: the path of its batch script as submitted, with arguments; untrusted.
         partitions: their names, separated by commas.
         reason: why it waits.
+        leader: the number of a heterogeneous job's first part; an update of it is one of all parts.
     """
 
     job_id: int
@@ -123,6 +124,7 @@ class JobState:
     script: str = ""
     partitions: str = ""
     reason: str = ""
+    leader: int | None = None
 
 
 def nodes_from(output: str) -> Mapping[str, NodeState]:
@@ -198,7 +200,7 @@ def job_states_from(output: str) -> Mapping[int, str]:
 HAVE_NODES = ("RUNNING", "SUSPENDED", "CONFIGURING", "COMPLETING", "STOPPED", "SIGNALING")
 _JOB_FIELDS = (
     *("JobID", "State", "NodeList", "SubmitTime", "StartTime", "EndTime"),
-    *("UserName", "exit_code", "Command", "Partition", "Reason"),
+    *("UserName", "exit_code", "Command", "Partition", "Reason", "HetJobID"),
 )
 
 
@@ -214,12 +216,13 @@ def jobs_from(output: str, mark: str) -> Mapping[int, JobState]:
     """The jobs that squeue printed in `job_format(mark)`; malformed ones are omitted."""
     found: dict[int, JobState] = {}
     fields = [iter(output.split(mark))] * len(_JOB_FIELDS)
-    for job, state, nodes, submitted, started, ended, user, code, *texts in zip(
+    for job, state, nodes, submitted, started, ended, user, code, *texts, leader in zip(
         *fields, strict=False
     ):
         job_id = whole_number(job.removeprefix("\n"), least=1)
         if job_id is not None:
             exit_code = whole_number(code) or 0
             times = moment(submitted), moment(started), moment(ended)
-            found[job_id] = JobState(job_id, state, nodes, *times, user, exit_code, *texts)
+            more = user, exit_code, *texts, whole_number(leader, least=1)
+            found[job_id] = JobState(job_id, state, nodes, *times, *more)
     return found
