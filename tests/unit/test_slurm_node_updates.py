@@ -13,7 +13,8 @@ from prometheus_client import CollectorRegistry
 from schemas import events
 from schemas.commands import Kind
 from schemas.events import Cause, Transition
-from tests.testbed.deliveries import RecordingLink, pending
+from schemas.snapshot import RESUME_TIMEOUT
+from tests.testbed.deliveries import RecordingLink, delivery, pending
 from tests.testbed.installation import CLUSTER, ONE_GROUP, Installation
 from tests.testbed.messages import command
 from tests.testbed.stores import STORES
@@ -39,15 +40,20 @@ if TYPE_CHECKING:
 
 NS = 10**9
 REASON = "lamplighter: quota: none"
+UNREGISTERED = "lamplighter: resume_timeout: slurmd did not register within ResumeTimeout"
 DUE = NodeMemory("node1", 7, 1, Due.RETURN, 1, "quota", REASON, 1)
 LINE = f"NodeName=node1 State=DOWN+CLOUD+POWERED_DOWN NodeAddr=x Reason={REASON} [root@2026]"
 
 
 class FakeCommands:
-    """scontrol with one node that is out of service; `on_read` is called after the first reading."""
+    """scontrol with one node that is out of service; `on_read` is called after the first reading.
+
+    `job` has the fields of the one job that squeue shows, if there is one.
+    """
 
     def __init__(self, _settings: object) -> None:
         self.line = LINE
+        self.job: tuple[str, ...] = ()
         self.updates: list[tuple[str, ...]] = []
         self.on_read: Callable[[], None] = lambda: None
 
@@ -58,6 +64,9 @@ class FakeCommands:
         if arguments[0] == "update":
             self.updates.append(arguments[1:])
             return ""
+        if _program == "squeue":
+            mark = arguments[-1].partition(":")[2].partition(",")[0]
+            return "".join(f"{field}{mark}" for field in self.job)
         self.on_read()
         return self.line
 
@@ -155,6 +164,22 @@ def test_a_return_that_a_clock_of_tomorrow_has_set_is_due_at_the_next_search(ben
     bench.updates.report_lost()
     bench.updates.on_due()
     assert bench.commands.updates == [("NodeName=node1", "State=IDLE")]
+
+
+def test_a_job_that_lost_its_node_is_followed_though_the_clock_was_set_back_since(
+    bench: Bench,
+) -> None:
+    """Generations are an hour ahead then. Slurm alone would delay the job for cred_expire."""
+    asked(bench, ago=-3600.0)
+    given_up = asked(bench, kind=Kind.RESUME_FAIL, ago=-3600.0)
+    bench.commands.line = LINE.replace(REASON, RESUME_TIMEOUT)
+    now = int(time.time())
+    times = (str(now - seconds) for seconds in (700, 600, 5))
+    bench.commands.job = ("7", "COMPLETING", "node1", *times, "ann", "0", "", "cloud", "", "N/A")
+    event = events.transition_event(given_up, Transition.COMPLETED, round_=1, time=now * NS)
+    bench.updates.on_events([(delivery(given_up), event)])
+    assert bench.commands.updates == [("NodeName=node1", f"Reason={UNREGISTERED}")]
+    assert bench.updates.jobs
 
 
 # -- what slurmctld has lost: it was killed before it saved its state

@@ -182,7 +182,7 @@ class NodeUpdates:
             )
         if requested_at is None:  # the store was lost
             requested_at = given_up.generation - _CALL_DELAY
-        return FailedBoot(requested_at, given_up.generation)
+        return FailedBoot(requested_at, min(given_up.generation, time.time_ns()))
 
     def _read(
         self, names: Collection[str], *, slurm: bool

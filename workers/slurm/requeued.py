@@ -97,8 +97,9 @@ class FailedBoot:
         """
         if job.started_at is None or job.ended_at is None:
             return False
-        # Slurm's times are whole seconds
-        return job.started_at <= self.failed_at and job.ended_at > self.requested_at - _NS
+        # Slurm's times are whole seconds; if the hooks' clock was set back, the request has a later time
+        since = self.requested_at - _NS if self.requested_at <= self.failed_at else 0
+        return job.started_at <= self.failed_at and job.ended_at > since
 
 
 def jobs_on(node: str, jobs: Mapping[int, JobState], boot: FailedBoot) -> frozenset[int]:
