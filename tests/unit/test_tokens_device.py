@@ -86,6 +86,17 @@ def test_polling_follows_interval_and_slow_down() -> None:
     assert clock.slept == [5, 5, 10, 10]
 
 
+def test_a_provider_may_send_its_errors_with_status_200() -> None:
+    """They are not an answer without a refresh token, and a refused client has its remedy."""
+    clock = Clock()
+    errors = [{"error": "authorization_pending"}, {"error": "slow_down"}]
+    assert waited(clock, Scripted(*errors, GRANTED)) == "r"
+    assert clock.slept == [5, 5, 10]
+    with pytest.raises(SourceError, match="unauthorized_client") as caught:
+        request_device_code(Scripted({"error": "unauthorized_client"}), source("http://x"), "u")
+    assert "--paste" in (caught.value.remedy or "")
+
+
 def test_polling_backs_off_while_the_provider_is_unreachable() -> None:
     clock = Clock()
     http = Scripted(away("gone"), away("busy", retry_after=90), "server_error", GRANTED)

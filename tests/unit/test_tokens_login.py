@@ -217,8 +217,9 @@ def test_service_account_sends_its_secret_in_the_header(server: Server) -> None:
     }
 
 
-def test_wrong_client_secret_is_permanent(server: Server) -> None:
-    server.answers(401, {"error": "invalid_client", "error_description": "p@ss is wrong"})
+@pytest.mark.parametrize("status", [401, 200])
+def test_wrong_client_secret_is_permanent(server: Server, status: int) -> None:
+    server.answers(status, {"error": "invalid_client", "error_description": "p@ss is wrong"})
     with pytest.raises(SourceError) as caught:
         service_login(Http(None), service(server), "p@ss", PLACE)
     error = caught.value
@@ -227,8 +228,10 @@ def test_wrong_client_secret_is_permanent(server: Server) -> None:
     assert "p@ss" not in f"{error}{error.remedy}"
 
 
-def test_invalid_grant_is_permanent(server: Server, tmp_path: Path) -> None:
-    server.answers(400, {"error": "invalid_grant", "error_description": "Session not active"})
+@pytest.mark.parametrize("status", [400, 200])
+def test_invalid_grant_is_permanent(server: Server, tmp_path: Path, status: int) -> None:
+    """Also from a provider that sends its errors with status 200."""
+    server.answers(status, {"error": "invalid_grant", "error_description": "Session not active"})
     error = refused(server, tmp_path)
     assert (error.error, error.permanent) == ("invalid_grant", True)
     assert "Session not active" in error.message
@@ -260,15 +263,19 @@ def test_wrong_client_is_permanent(server: Server, tmp_path: Path) -> None:
         (200, b"<html>a login page"),
         (200, b'{"access_token": 1}'),
         (200, b"[]"),
+        (200, b'{"error": "Something failed"}'),
     ],
 )
 def test_transient_error_needs_no_operator(
     server: Server, tmp_path: Path, status: int, body: bytes
 ) -> None:
+    """What no token endpoint says may be the answer of another place: the message names the setting."""
     server.answers(status, body)
     error = refused(server, tmp_path)
     assert (error.error, error.permanent, error.remedy) == ("provider_away", False, None)
     assert "<" not in error.message
+    says_what_it_lacks = status in {429, 500, 502, 503} or b"temporarily" in body
+    assert ("check token_endpoint" in error.message) is not says_what_it_lacks
 
 
 @pytest.mark.parametrize(

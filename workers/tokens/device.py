@@ -75,8 +75,8 @@ def request_device_code(http: Http, source: RefreshTokenSource, endpoint: str) -
     if "offline_access" not in scope.split():
         scope = f"{scope} offline_access"
     response = http.post(endpoint, form={"client_id": source.client_id, "scope": scope})
-    if not response.ok:
-        raise refusal(response, source.client_id, http.secrets, _REMEDIES)
+    if refused := refusal(response, source.client_id, http.secrets, _REMEDIES):
+        raise refused
     answer = answer_in(response, _DeviceAnswer)
     return DeviceCode(
         answer.device_code,
@@ -115,7 +115,8 @@ def poll_for_tokens(
                 raise
             interval = max(interval, error.retry_after, min(interval * 2, _LONGEST_INTERVAL))
             continue
-        if response.ok:
+        refused = refusal(response, source.client_id, http.secrets, _REMEDIES)
+        if refused is None:
             answer = answer_in(response, TokenAnswer)
             if answer.refresh_token is not None:
                 return redeemed(answer, answer.refresh_token)
@@ -125,7 +126,6 @@ def poll_for_tokens(
                 permanent=True,
                 remedy="ask the provider to allow offline_access to this client, or set another client_id",
             )
-        refused = refusal(response, source.client_id, http.secrets, _REMEDIES)
         if refused.error == "slow_down":
             interval += _SLOW_DOWN
         elif refused.error not in {"authorization_pending", "provider_away"}:

@@ -26,6 +26,8 @@ _CODE = re.compile(r"[a-z_]{1,60}")
 _LONGEST_LIFE = 100 * 365 * 86_400.0
 # Of the codes in RFC 6749, 4.1.2.1, only these pass by themselves.
 _TRANSIENT = {"temporarily_unavailable", "server_error"}
+# Of an answer that no token endpoint gives: a page, or the answer of another one.
+_IF_IT_STAYS = "if this goes on, check token_endpoint of this cloud's source"
 
 
 class TokenAnswer(msgspec.Struct):
@@ -41,10 +43,13 @@ class TokenAnswer(msgspec.Struct):
 
 
 class _Refusal(msgspec.Struct):
-    """A provider's response without tokens (RFC 6749, 5.2)."""
+    """A provider's response without tokens (RFC 6749, 5.2); the last three are those of a success."""
 
     error: Any = None
     error_description: Any = None
+    access_token: Any = None
+    refresh_token: Any = None
+    device_code: Any = None
 
 
 class _Claims(msgspec.Struct):
@@ -89,10 +94,10 @@ def redeem(http: Http, source: RefreshTokenSource, refresh_token: str, place: st
     form |= {"client_id": source.client_id, "scope": source.full_scope}
     http.secrets.add(refresh_token)
     response = http.post(source.token_endpoint, form=form)
-    if not response.ok:
-        remedy = f"log in at the provider again and replace the refresh token in {place}"
-        remedies = {"invalid_grant": f"{remedy}; it is tried at once"}
-        raise refusal(response, source.client_id, http.secrets, remedies)
+    remedy = f"log in at the provider again and replace the refresh token in {place}"
+    remedies = {"invalid_grant": f"{remedy}; it is tried at once"}
+    if refused := refusal(response, source.client_id, http.secrets, remedies):
+        raise refused
     answer = _tokens_in(http, response)
     if answer.refresh_token is None:
         _access(answer)  # otherwise nothing is new
@@ -122,9 +127,10 @@ def service_login(
         form={"grant_type": "client_credentials", "scope": source.full_scope},
         authorization=f"Basic {base64.b64encode(pair.encode()).decode()}",
     )
-    if not response.ok:
-        remedy = f"replace the secret of client {shown(source.client_id)} in {place}"
-        raise refusal(response, source.client_id, http.secrets, {"invalid_client": remedy})
+    remedy = f"replace the secret of client {shown(source.client_id)} in {place}"
+    remedies = {"invalid_client": remedy}
+    if refused := refusal(response, source.client_id, http.secrets, remedies):
+        raise refused
     return _access(_tokens_in(http, response))
 
 
@@ -137,12 +143,15 @@ def revoke(http: Http, source: RefreshTokenSource, endpoint: str, refresh_token:
     form = {"token": refresh_token, "token_type_hint": "refresh_token"}
     http.secrets.add(refresh_token)
     response = http.post(endpoint, form=form | {"client_id": source.client_id})
-    if not response.ok:
-        raise refusal(response, source.client_id, http.secrets, {})
+    if refused := refusal(response, source.client_id, http.secrets, {}):
+        raise refused
 
 
 def _tokens_in(http: Http, response: requests.Response) -> TokenAnswer:
-    answer = answer_in(response, TokenAnswer)
+    try:
+        answer = answer_in(response, TokenAnswer)
+    except SourceError as error:
+        raise away(f"{error.message}; {_IF_IT_STAYS}") from None
     access = answer.access_token
     http.secrets.add(access if isinstance(access, str) else None, answer.refresh_token)
     return answer
@@ -152,23 +161,31 @@ def _access(answer: TokenAnswer) -> AccessToken:
     try:
         token = msgspec.convert(answer.access_token, Token)
     except msgspec.ValidationError:
-        raise away("the login provider's answer has no usable access_token") from None
+        words = "the login provider's answer has no usable access_token"
+        raise away(f"{words}; {_IF_IT_STAYS}") from None
     return AccessToken(token, positive(answer.expires_in) or 0.0)
 
 
 def refusal(
     response: requests.Response, client_id: str, secrets: RecentSecrets, remedies: Mapping[str, str]
-) -> SourceError:
-    """The error that a response other than 2xx means.
+) -> SourceError | None:
+    """The error of a response that gives nothing, but an error, as some do with status 200; else None.
 
     The message does not repeat any piece of the `secrets`. `remedies`, by OAuth 2.0 error code,
     replace the general one.
     """
-    body = answer_in(response, _Refusal)
+    words = f"the login provider responds with {response.status_code}"
+    try:
+        body = answer_in(response, _Refusal)
+    except SourceError:
+        body = _Refusal()
+    given = body.access_token, body.refresh_token, body.device_code
+    if response.ok and (body.error is None or given != (None, None, None)):
+        return None
     code, description = body.error, body.error_description
     if not isinstance(code, str) or not _CODE.fullmatch(code) or not secrets.safe(code):
-        return away(f"the login provider responds with {response.status_code}")
-    words = f"the login provider responds with {response.status_code} {code}"
+        return away(f"{words}, without an error of OAuth; {_IF_IT_STAYS}")
+    words = f"{words} {code}"
     if isinstance(description, str) and (safe := secrets.safe(description[:_DESCRIPTION])):
         words = f"{words}: {shown(safe)}"
     if code in _TRANSIENT or response.status_code == HTTPStatus.REQUEST_TIMEOUT:
