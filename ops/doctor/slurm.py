@@ -22,7 +22,8 @@ from producers.hosts import expand
 from schemas.errors import MalformedMessageError
 from schemas.numbers import whole_number
 from workers.config.settings import Settings
-from workers.slurm.power_saving import exceptions_of
+from workers.config.slurm_location import find
+from workers.slurm.power_saving import exceptions_of, is_foreign
 from workers.slurm.prolog_slots import version_in
 
 _PROGRAMS = {
@@ -166,7 +167,11 @@ def _exceptions(
     config: Mapping[str, str], settings: Settings, kept: Collection[str]
 ) -> Iterator[Finding]:
     text = config.get("SuspendExcNodes", "")
-    _, items = exceptions_of(text)
+    counted, items = exceptions_of(text)
+    if foreign := [one for one in (*counted, *items) if is_foreign(one.partition(":")[0])]:
+        words = f"SuspendExcNodes has {cut(','.join(foreign))}: Slurm cannot read that, and powers down what it names"
+        remedy = "write each name, or brackets at the end of names only"
+        yield wrong(Kind.SUSPEND_EXC_NODES, words, remedy)
     try:
         excepted = set(expand(",".join(items))) if items else set()
     except MalformedMessageError as error:

@@ -18,7 +18,7 @@ from ops.install.slurm_rules import SLOW_SALLOC, rules
 from ops.install.units import PROLOG
 from producers.hosts import expand
 from schemas.errors import MalformedMessageError
-from workers.slurm.power_saving import exceptions_of
+from workers.slurm.power_saving import exceptions_of, is_foreign, items_of
 
 
 def slurm_lines(site: Site) -> tuple[str, list[str]]:
@@ -172,5 +172,7 @@ def _powered_down(slurm: SlurmConf) -> set[str]:
 
 
 def _hostlist(nodes: Collection[str]) -> str:
+    """The nodes as Slurm reads them: a name with brackets ends with one."""
     found: str = hostlist.collect_hostlist(sorted(nodes)) if nodes else ""
-    return found
+    parts = (expand(part) if is_foreign(part) else [part] for part in items_of(found))
+    return ",".join(name for part in parts for name in part)

@@ -6,6 +6,9 @@ import os
 import subprocess
 from pathlib import Path
 
+import pytest
+
+from ops.install import slurm_lines
 from ops.install.slurm_conf import OWN_LINES, read_slurm_conf
 from producers.hosts import expand
 from tests.testbed.loopback import loopback
@@ -93,6 +96,28 @@ def test_an_odd_slurm_conf_is_read_as_slurmctld_reads_it(run_dir: Path) -> None:
     assert conf.cluster == "test-bed"
     for key in ("ResumeTimeout", "SuspendTimeout", "SuspendTime"):
         assert f"{conf.seconds(key, 1)} sec" == config[key]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("login1.example.org", "login2.example.org"),
+        ("c1-gpu", "c2-gpu", "c3"),
+        ("a1b3", "a2b3"),
+        ("a1b1", "a1b2", "a2b1", "a2b2"),
+        ("node1", "node2", "node10"),
+    ],
+)
+def test_slurm_reads_the_nodes_that_init_writes(run_dir: Path, names: tuple[str, ...]) -> None:
+    """It reads brackets at the end of a name only, and would power down the nodes of another exception."""
+    conf = run_dir / "slurm.conf"
+    conf.write_text(
+        "ClusterName=c\nSlurmctldHost=localhost\nNodeName=n1\nPartitionName=p Nodes=n1\n"
+    )
+    environment = {"SLURM_CONF": str(conf), "PATH": os.defpath}
+    argv = ["scontrol", "show", "hostnames", slurm_lines._hostlist(names)]
+    shown = subprocess.check_output(argv, env=environment, text=True)
+    assert sorted(shown.split()) == sorted(names)
 
 
 # Before it has slurm.conf, slurmd finds munged at its usual place.

@@ -247,6 +247,7 @@ SLURM = [
     ({"SuspendExcNodes": "node[1-9]:3,node[2-3]"}, "suspend_exc_nodes", "exempts 2"),
     ({"SuspendExcNodes": "node1,node[5-9]:3,node[2-3]"}, "suspend_exc_nodes", "exempts 2"),
     ({"SuspendExcNodes": "node[2-NB_NODES]"}, "suspend_exc_nodes", "NB_NODES"),
+    ({"SuspendExcNodes": "a,login[1-2].example.org:1"}, "suspend_exc_nodes", "has login[1-2].ex"),
     (
         {"SlurmctldParameters": "cloud_dns,idle_on_node_suspend"},
         "idle_on_node_suspend",

@@ -124,6 +124,34 @@ def test_a_slurm_conf_beside_which_no_file_can_be_included_is_named(folder: Path
     assert f">> {folder}/link/slurm.conf" in run(folder / "link", *words).output
 
 
+def test_nodes_whose_numbers_are_not_at_the_end_are_exempted_by_name(folder: Path) -> None:
+    """Slurm does not read login[1-2].example.org, and would power these nodes down."""
+    with (folder / "slurm.conf").open("a") as file:
+        file.write("NodeName=login1.example.org,login2.example.org,gpu[7-9] State=UNKNOWN\n")
+    output = run(folder, "--yes", "--cloud=site", "--strategy=stop").output
+    assert "SuspendExcNodes=gpu[7-9],login,login1.example.org,login2.example.org\n" in output
+
+
+def test_the_commands_of_a_slurm_in_a_folder_of_its_own_are_named(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one built from source in /opt: the workers' units do not have the PATH of who runs init."""
+    home = folder / "slurm-24.11"
+    (home / "bin").mkdir(parents=True)
+    (home / "etc").mkdir()
+    for name in ("slurm.conf", "more.conf", "clouds.yaml"):
+        (folder / name).rename(home / "etc" / name)
+    (home / "bin/scontrol").touch(mode=0o755)
+    words, line = ("--yes", "--cloud=site", "--strategy=stop"), f'    bin = "{home}/bin"\n'
+    assert line in run(home / "etc", *words).output
+    monkeypatch.setattr(slurm_location, "_FOLDERS", (f"{home}/bin",))
+    assert line not in run(home / "etc", *words).output
+    monkeypatch.setattr(slurm_location, "_FOLDERS", ())
+    (home / "bin").rename(home / "programs")
+    monkeypatch.setenv("PATH", f"{home}/programs")
+    assert f'    bin = "{home}/programs"\n' in run(home / "etc", *words).output
+
+
 def test_a_slurm_conf_with_a_long_line_takes_no_longer(folder: Path) -> None:
     """A line without an equals sign, or with nothing but them, once took hours."""
     path = folder / "slurm.conf"

@@ -75,13 +75,23 @@ def _seconds(text: str) -> int | None:
     return whole_number(text.removesuffix(" sec"), most=LONGEST_TIME)
 
 
+def items_of(text: str) -> list[str]:
+    """The names of a hostlist, those with brackets as they are."""
+    return _ITEM.findall(text)
+
+
+def is_foreign(item: str) -> bool:
+    """Whether Slurm does not read a name of a hostlist, though others do: such as `node[1-2].example.org`."""
+    return "]" in item and not item.endswith("]")
+
+
 def exceptions_of(text: str) -> tuple[list[str], list[str]]:
     """The items of SuspendExcNodes: of sets of which any N idle nodes stay on, and of all others.
 
     slurm.conf(5): the set of a number begins after the number before, so `node1,node[5-9]:3` is one set.
     Slurm never powers down the others.
     """
-    items = _ITEM.findall(text)
+    items = items_of(text)
     last = max((at for at, item in enumerate(items, 1) if ":" in item), default=0)
     return items[:last], items[last:]
 
