@@ -42,7 +42,7 @@ class Session:
     """One run of the command line."""
 
     def __init__(self, config: Path | None, role: Role | None = None) -> None:
-        self.config = config or find_config(os.environ)
+        self.config = (config or find_config(os.environ)).absolute()
         self._role = role
 
     def of_role(self, role: Role) -> "Session":

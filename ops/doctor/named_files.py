@@ -10,6 +10,7 @@ from ops.site.findings import Finding, wrong
 from ops.site.kinds import Kind
 from producers.addresses import is_loopback
 from producers.broker_settings import read_password
+from producers.config_file import FILE_NAME
 from producers.settings import ConfigError
 from producers.trust import UntrustedFileError, is_credential, read_trusted, shown_file
 from schemas.roles import Role
@@ -75,7 +76,12 @@ def closed_to_worker(
 
 def _worker(settings: Settings) -> User | None:
     """The user of the workers on a host that `init` has set up."""
-    return User.named(WORKERS_USER) if settings.path.parent == CONFIG else None
+    return User.named(WORKERS_USER) if is_inits(settings.path) else None
+
+
+def is_inits(config: Path) -> bool:
+    """Whether a lamplighter.toml, perhaps by a link, is the one that `init` has put in place."""
+    return os.path.realpath(config) == os.path.realpath(CONFIG / FILE_NAME)
 
 
 def _of_webhook(settings: Settings, webhook: Webhook) -> Iterator[Finding]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from ops.doctor.named_files import is_inits
 from ops.install import units
 from ops.install.place import PlannedFile
 from ops.install.units import (
@@ -29,7 +30,7 @@ def of_planned(config: Path, slurm_user: str | None) -> Iterator[Finding]:
 
     `slurm_user` is None on a host without slurmctld.
     """
-    if config == CONFIG / FILE_NAME and TMPFILES.exists():
+    if is_inits(config) and TMPFILES.exists():
         yield from of_rights((*planned_files(slurm_user), *planned_folders(slurm_user)))
 
 

@@ -1,5 +1,6 @@
 """Says whether lamplighter-prolog is in use, whether it pays, and how many jobs may wait in it."""
 
+import os
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -56,7 +57,7 @@ def of_prolog(
         words = f"PrologSlurmctld is {PROLOG}, but slurm.prolog is not set: no job waits in it"
         yield wrong(Kind.PROLOG, words, f'prolog = "{_FOLDER}" in [slurm]')
         return
-    if named and is_set != _FOLDER:
+    if named and os.path.realpath(is_set or "") != os.path.realpath(_FOLDER):
         words = (
             f"PrologSlurmctld is {PROLOG}, which waits in {_FOLDER}, but slurm.prolog is {is_set}"
         )

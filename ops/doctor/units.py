@@ -1,5 +1,6 @@
 """Checks the units of this host, where systemd runs them."""
 
+import os
 import subprocess
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
@@ -45,7 +46,7 @@ def _written(settings: Settings) -> Iterator[tuple[str, str, Path]]:
 
 
 def of_units(output: str, written: Collection[tuple[str, str, Path]] = ()) -> Iterator[Finding]:
-    """What `systemctl show` printed about the target and the workers' units, and what they write. Pure."""
+    """What `systemctl show` printed about the target and the workers' units, and what they write. Pure, but for links."""
     shown = [
         dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
         for block in output.split("\n\n")
@@ -62,8 +63,12 @@ def of_units(output: str, written: Collection[tuple[str, str, Path]] = ()) -> It
         yield from _of_unit(name, unit, wanted=name in wanted)
     for name, key, path in written:
         unit = units.get(name, {})
-        open_to_it = [one.lstrip("-+") for one in unit.get("ReadWritePaths", "").split()]
-        if unit.get("ProtectSystem") == "strict" and not any(map(path.is_relative_to, open_to_it)):
+        # a link leads to what systemd opens
+        open_to_it = [
+            os.path.realpath(one.lstrip("-+")) for one in unit.get("ReadWritePaths", "").split()
+        ]
+        real = Path(os.path.realpath(path))
+        if unit.get("ProtectSystem") == "strict" and not any(map(real.is_relative_to, open_to_it)):
             remedy = f"systemctl edit {name}, with ReadWritePaths={path} below [Service]; systemctl restart {name}"
             yield wrong(Kind.FOLDER, f"{key}: {name} may not write to {path}", remedy)
     if any(one.get("NeedDaemonReload") == "yes" for one in (target, *units.values())):

@@ -412,6 +412,8 @@ def test_a_prolog_that_waits_in_another_folder_is_named(settings: Settings) -> N
     assert "waits in /run/lamplighter/prolog, but slurm.prolog is /run/x" in found.words
     own = prolog(settings, "/etc/slurm/site-prolog", toml='prolog = "/run/x"')["prolog"]
     assert own.severity is Severity.NOTE, "a program of the site's may call it with its folder"
+    linked = prolog(settings, toml='prolog = "/var/run/lamplighter/prolog"')["prolog"]
+    assert linked.severity is Severity.NOTE, "a link leads to the same folder"
 
 
 @pytest.mark.parametrize("other", ["prolog", "prolog/door", "prolog/alive"])
@@ -907,6 +909,20 @@ def test_a_folder_that_a_unit_may_not_write_to_is_named(protection: str) -> None
     assert found == (wanted if protection == "strict" else [])
 
 
+@pytest.mark.parametrize("names", [("real", "link"), ("link", "real")])
+def test_a_folder_that_a_unit_opens_by_a_link_is_open(
+    run_dir: Path, names: tuple[str, str]
+) -> None:
+    """As /var/run, which leads to /run."""
+    (run_dir / "real").mkdir()
+    (run_dir / "link").symlink_to(run_dir / "real")
+    opened, written = (run_dir / name for name in names)
+    name = "lamplighter-slurm.service"
+    unit = UNITS[POWER] | {"ProtectSystem": "strict", "ReadWritePaths": f"-{opened}"}
+    shown = _shown(UNITS | {name: unit})
+    assert list(of_units(shown, [(name, "slurm.prolog", written / "prolog")])) == []
+
+
 def test_where_the_units_are_not_installed_nothing_is_said_of_them() -> None:
     absent = {name: {"LoadState": "not-found", "ActiveState": "inactive"} for name in UNITS}
     assert list(of_units(_shown(absent))) == []
@@ -961,3 +977,15 @@ def test_parts_that_do_not_answer_are_named_and_no_secret_is_shown(
     assert result.exit_code == 3
     assert "broker" in result.output
     assert "very-secret" not in result.output
+
+
+def test_a_configuration_may_be_named_from_its_folder(
+    settings: Settings, run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files are named and judged as with its whole path."""
+    settings.path.write_text(GOOD_TOML.replace("127.0.0.1:5672", "127.0.0.1:1"))
+    (run_dir / "cloud.password").touch()
+    (run_dir / "cloud.password").chmod(0o644)
+    monkeypatch.chdir(run_dir)
+    result = CliRunner().invoke(cli, ["--config", settings.path.name, "doctor"])
+    assert f"clouds.c.source: every user can read {run_dir}/cloud.password" in result.output

@@ -128,6 +128,18 @@ def test_authorities_that_the_workers_may_not_read_are_named(
     assert "nobody may not " in found[0].words
 
 
+def test_a_link_to_the_configuration_of_init_is_that_one(
+    run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one beside slurm.conf: the rights of its files are checked all the same."""
+    monkeypatch.setattr(named_files, "CONFIG", run_dir)
+    loaded = settings(run_dir, "")
+    link, copy = run_dir / "link.toml", run_dir / "copy.toml"
+    link.symlink_to(loaded.path)
+    shutil.copy(loaded.path, copy)
+    assert [named_files.is_inits(one) for one in (loaded.path, link, copy)] == [True, True, False]
+
+
 @pytest.mark.parametrize("file", ["home/ca.pem", "link.pem"])
 def test_authorities_that_the_units_do_not_see_are_named(
     run_dir: Path, monkeypatch: pytest.MonkeyPatch, file: str
