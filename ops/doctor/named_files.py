@@ -4,6 +4,8 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import sqlalchemy as sa
+
 from ops.doctor.access import ENTER, READ, WRITE, User, status_of
 from ops.install.units import CONFIG, HIDDEN, STATE, WORKERS_USER
 from ops.site.findings import Finding, wrong
@@ -36,6 +38,10 @@ def of_named_files(settings: Settings) -> Iterator[Finding]:
         authorities |= {
             f"clouds.{name}.ca_file": one.ca_file for name, one in settings.clouds.items()
         }
+    for key in ("url", "audit_url"):
+        named = sa.make_url(getattr(settings.store, key)).query.get("sslrootcert")
+        if isinstance(named, str) and named.startswith("/"):
+            authorities[f"store.{key}: sslrootcert"] = Path(named)
     for key, path in authorities.items():
         if path is not None:
             yield from closed_to_worker(settings, Kind.RIGHTS, key, path)

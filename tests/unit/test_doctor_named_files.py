@@ -19,6 +19,8 @@ from workers.config.settings import load
 if TYPE_CHECKING:
     from pathlib import Path
 
+# On SQLite: the example of lamplighter.toml, which PostgreSQL's URLs replace.
+
 HOOK = '[[notify.webhook]]\nname = "m"\nevents = ["failed"]\n'
 SIGNED = f'{HOOK}url = "https://h.example.org/x"\nsecret_file = "secret"\n'
 ELSEWHERE = f'{HOOK}url_file = "secret"\n'
@@ -138,6 +140,26 @@ def test_a_link_to_the_configuration_of_init_is_that_one(
     link.symlink_to(loaded.path)
     shutil.copy(loaded.path, copy)
     assert [named_files.is_inits(one) for one in (loaded.path, link, copy)] == [True, True, False]
+
+
+@pytest.mark.parametrize("key", ["url", "audit_url"])
+def test_authorities_of_the_database_that_the_workers_may_not_read_are_named(
+    run_dir: Path, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    """As one in /root: libpq would tell the workers alone, and only that there is no such file."""
+    monkeypatch.setattr(named_files, "CONFIG", run_dir)
+    monkeypatch.setattr(named_files, "HIDDEN", (run_dir / "root",))
+    monkeypatch.setattr(named_files, "WORKERS_USER", "nobody")
+    (run_dir / "root").mkdir()
+    (run_dir / "root/ca.pem").touch()
+    loaded = settings(run_dir, "")
+    there = f"postgresql+psycopg://u@h/d?sslmode=verify-full&sslrootcert={run_dir}/root/ca.pem"
+    before = f'\n{key} = "sqlite:///{"state" if key == "url" else "audit"}.db"'
+    text = loaded.path.read_text().replace(before, f'\n{key} = "{there}"')
+    loaded.path.write_text(text)
+    found = [one for one in of_settings(load(loaded.path, {})) if one.kind == "rights"]
+    assert [one.words.partition(": /")[0] for one in found] == [f"store.{key}: sslrootcert"]
+    assert found[0].remedy == f"move it to {run_dir}"
 
 
 @pytest.mark.parametrize("file", ["home/ca.pem", "link.pem"])
