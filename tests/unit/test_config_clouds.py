@@ -241,7 +241,7 @@ def test_a_pipe_in_place_of_a_site_file_blocks_nothing(folder: Path) -> None:
         ("gocdb: A", "missing required field `endpoint`"),
         (SITE.replace("99688cbc0ae54f8e9e22b0b5bd40ee6e", "12"), "project_id`; quote it"),
         (SITE.replace("name: vo.example.eu", "title: x"), "it has other.example.eu"),
-        (SITE.replace("project_id: 99", "project: 99"), "VO 'vo.example.eu'; write project_id"),
+        (SITE.replace("project_id: 99", "project: 99"), "VO 'vo.example.eu'; write it there"),
         (SITE.replace("project_id: 99", "- 99"), "VO 'vo.example.eu': Expected `object`"),
         ("a: &a [x]\nb: &b [*a, *a, *a, *a, *a, *a, *a, *a]\n" + BOMB, "is not valid YAML"),
         ("- &a [*a]", "is not valid YAML"),

@@ -256,6 +256,43 @@ def test_a_folder_of_site_files_is_refused_with_what_to_name_instead(folder: Pat
     assert f"--fedcloud-site: {folder} is a folder; name the file of" in str(refused.exception)
 
 
+# (in the site's file, which is missing without it; what is there instead; the remedy, without a lamplighter.toml)
+UNUSABLE_SITES = [
+    (
+        "region: RegionOne",
+        "auth: v3applicationcredential",
+        "for init, make one there, and name a clouds.yaml",
+    ),
+    (
+        "project_id: abc123",
+        "region: r",
+        "IN2P3-IRES.yaml has none for VO 'vo.example.eu'; write it there",
+    ),
+    ("", "", "or the option of init"),
+]
+
+
+@pytest.mark.parametrize(("key", "instead", "remedy"), UNUSABLE_SITES)
+def test_a_site_that_cannot_be_taken_over_is_named_with_what_init_needs(
+    folder: Path, key: str, instead: str, remedy: str
+) -> None:
+    file = folder / "IN2P3-IRES.yaml"
+    if key:
+        file.write_text(SITE.replace(key, instead))
+    result = run(folder, f"--fedcloud-site={file}", "--vo=vo.example.eu", *YES)
+    assert isinstance(result.exception, ConfigError)
+    assert remedy in str(result.exception)
+
+
+def test_a_federated_login_in_clouds_yaml_is_refused_with_the_option_for_it(folder: Path) -> None:
+    entry = "auth_type: v3oidcaccesstoken\n    identity_provider: egi.eu\n    protocol: openid"
+    text = f"clouds:\n  site:\n    {entry}\n    auth: {{auth_url: 'https://k.example.org/v3'}}\n"
+    (folder / "clouds.yaml").write_text(text)
+    refused = str(run(folder, *YES).exception)
+    assert "site.auth_type: 'v3oidcaccesstoken' is not supported" in refused
+    assert "--fedcloud-site" in refused
+
+
 @pytest.mark.usefixtures("asking")
 def test_a_site_of_egi_is_taken_over_with_a_refresh_token(
     folder: Path, monkeypatch: pytest.MonkeyPatch

@@ -188,7 +188,8 @@ def kind_of(entry: EntryRef, config: Mapping[str, Any]) -> Kind:
         raise entry.wrong(
             "auth_type",
             f"{shown(config['auth_type'])} is not supported (only {', '.join(map(str, _KINDS))});"
-            " write [clouds.NAME.source] in lamplighter.toml instead",
+            " write [clouds.NAME.source] in lamplighter.toml instead; init takes a refresh token of EGI"
+            " Check-in with --fedcloud-site (docs/egi.md)",
         )
     return kind
 

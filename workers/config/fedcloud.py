@@ -86,13 +86,13 @@ def site_defaults(
     kind = source.get("type") if isinstance(source, dict) else None
     if site.auth == "v3applicationcredential" and kind != _OWN_PROJECT:
         raise ConfigError(
-            f"{where}.source: {site.gocdb} takes application credentials only (auth in {path});"
-            f' write type = "{_OWN_PROJECT}"'
+            f"{where}.source: {site.gocdb} takes application credentials only (auth in {path}):"
+            f' write type = "{_OWN_PROJECT}"; for init, make one there, and name a clouds.yaml with it'
         )
     if auth.project_id is None and kind != _OWN_PROJECT and not _OWN_SCOPE & table.keys():
         raise ConfigError(
             f"{where}.project_id: is missing: {path} has none for VO {shown(vo)};"
-            ' write project_id = "..."'
+            ' write it there, or project_id = "..." here'
         )
     defaults = {
         "auth_url": versioned(site.endpoint),

@@ -48,8 +48,8 @@ def read_yaml(path: Path, shape: type[_Shape], *, secret: bool = False) -> _Shap
 
 
 def unreadable(path: Path, error: OSError) -> ConfigError:
-    """The error of a file or a folder that lamplighter.toml names, and that cannot be read."""
-    remedy = "correct clouds_yaml or fedcloud_site in lamplighter.toml"
+    """The error of a file or a folder that lamplighter.toml or init names, and that cannot be read."""
+    remedy = "correct clouds_yaml or fedcloud_site in lamplighter.toml, or the option of init"
     if isinstance(error, PermissionError):
         remedy = f"let user {user_name()} read it, and enter its folders"
     return ConfigError(f"{path}: cannot be read: {error.strerror}; {remedy}")
