@@ -201,8 +201,9 @@ def _of_slurmctld(session: Session, settings: Settings, slurm: dict[str, str]) -
         return
     slurm |= config_from(text)
     kept = seen.power_saving.excluded if seen.power_saving else ()
-    yield from of_slurm(slurm, settings, kept)
-    yield from of_names(slurm, settings)
+    here = runs_hooks(settings, slurm)
+    yield from of_slurm(slurm, settings, kept, here=here)
+    yield from of_names(slurm, settings) if here else ()
     yield from findings.of_conf(conf_differences(settings, seen))
     yield from of_prolog(slurm, settings, tuned=is_tuned(), boots=boots_of_a_day(session))
 

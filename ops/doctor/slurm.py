@@ -43,7 +43,11 @@ _SHEBANG = re.compile(rb"#!\s*(/\S+)")
 
 
 def of_slurm(
-    config: Mapping[str, str], settings: Settings, kept: Collection[str] = ()
+    config: Mapping[str, str],
+    settings: Settings,
+    kept: Collection[str] = (),
+    *,
+    here: bool = True,
 ) -> Iterator[Finding]:
     """All findings about slurm.conf but those of workers.resync.slurm_conf.
 
@@ -53,9 +57,9 @@ def of_slurm(
     user = User.named(user_of(config))
     for parameter, program in _PROGRAMS.items():
         problems = list(_program(parameter, config.get(parameter, ""), program))
-        yield from problems or _runs(parameter, config[parameter], user)
+        yield from problems or (_runs(parameter, config[parameter], user) if here else ())
     for path in filter(None, config.get("PrologSlurmctld", "").split(",")):
-        if Path(path).name == PROLOG:  # one that fails drains its node
+        if here and Path(path).name == PROLOG:  # one that fails drains its node
             yield from _runs("PrologSlurmctld", path, user)
     yield from _cluster(config, settings)
     yield from _jobs_age(config, settings)
@@ -86,7 +90,7 @@ def of_names(config: Mapping[str, str], settings: Settings) -> Iterator[Finding]
     for group, node in sorted(first.items()):
         try:
             socket.getaddrinfo(node, None)
-        except OSError:
+        except (OSError, UnicodeError):  # a part of a name is longer than DNS allows
             words = f"group {group}: no name service here knows {node}: slurmctld stops for 10 s at each such node"
             yield wrong(Kind.NODE_NAME, words, "add the group's nodes to DNS or to /etc/hosts")
 

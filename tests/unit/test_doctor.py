@@ -9,6 +9,7 @@ import time
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 from unittest.mock import Mock
 
@@ -21,25 +22,29 @@ from hypothesis import strategies as st
 from ops.cli.main import cli
 from ops.cli.session import Session
 from ops.doctor import clouds
+from ops.doctor import command as doctor_command
 from ops.doctor.access import User
 from ops.doctor.clouds import CloudView, of_cloud
 from ops.doctor.host import of_configuration, of_hooks, of_host
 from ops.doctor.measured import of_times
 from ops.doctor.parts import of_broker_version, of_clock, of_differences, of_logins
 from ops.doctor.prolog import boots_of_a_day, of_prolog
-from ops.doctor.slurm import of_names, of_slurm
+from ops.doctor.slurm import of_names, of_slurm, of_slurm_places
 from ops.doctor.units import of_units
 from ops.install.units import PROGRAMS
 from ops.site.findings import Finding, Severity
 from producers.settings import ConfigError
 from schemas.commands import Kind
 from schemas.events import Transition
+from schemas.ids import NO_CORRELATION
 from schemas.registrations import Registration
+from schemas.snapshot import Snapshot
 from tests.testbed.messages import command, event
 from workers.audit.log import append
 from workers.audit.record import record_of
 from workers.clouds.errors import CloudSettingError
 from workers.clouds.quota import Flavor, Limits
+from workers.config import slurm_location
 from workers.config.settings import Settings, load
 from workers.errors import TokenRefusedError
 from workers.slurm.power_saving import config_from
@@ -378,6 +383,43 @@ def test_a_group_whose_nodes_no_name_service_knows_is_named_where_slurm_stops_fo
     assert "node1" in found.text
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_: [()])
     assert list(of_names({"SLURM_VERSION": "24.11.5"}, settings)) == []
+
+
+def test_a_group_whose_nodes_have_names_that_dns_cannot_hold_is_named(settings: Settings) -> None:
+    """The resolver of Python refuses them in another way; the checks after this one go on."""
+    settings.path.write_text(GOOD_TOML.replace("node[1-4]", "n" * 64))
+    (found,) = of_names({"SLURM_VERSION": "24.11.5"}, load(settings.path, {}))
+    assert found.kind == "node_name"
+
+
+@pytest.mark.parametrize(
+    ("host", "kinds"), [("ctl.example.org", {"program", "node_name"}), ("worker1", set())]
+)
+def test_programs_and_names_are_looked_for_on_slurmctlds_host_alone(
+    settings: Settings,
+    slurm: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    host: str,
+    kinds: set[str],
+) -> None:
+    """A host of workers may have Slurm's commands, and other programs and names than slurmctld's."""
+    there = {"SlurmctldHost": "ctl(10.0.0.1)", "SLURM_VERSION": "24.11.5"}
+    config = slurm | there | {"ResumeProgram": "/nowhere/lamplighter-resume"}
+    text = "".join(f"{name} = {value}\n" for name, value in config.items())
+    seen = Snapshot("c", 1, NO_CORRELATION, "doctor", ())
+
+    def unknown(*_: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    answers = SimpleNamespace(query=lambda *_: text)
+    monkeypatch.setattr(doctor_command, "is_installed", lambda _: True)
+    monkeypatch.setattr(doctor_command, "SlurmCommands", lambda _: answers)
+    monkeypatch.setattr(doctor_command, "_seen", lambda _: seen)
+    monkeypatch.setattr(socket, "gethostname", lambda: host)
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    settings.hook.spool.rmdir()
+    found = {one.kind for one in doctor_command._of_slurmctld(Session(settings.path), settings, {})}
+    assert found & {"program", "node_name"} == kinds
 
 
 def prolog(  # noqa: PLR0913 - what decides
