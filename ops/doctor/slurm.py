@@ -19,6 +19,7 @@ from ops.install.units import PROGRAMS, PROLOG, remedy_for
 from ops.site.findings import Finding, fixable, note, wrong
 from ops.site.kinds import Kind
 from producers.hosts import expand
+from producers.settings import ConfigError
 from schemas.errors import MalformedMessageError
 from schemas.numbers import whole_number
 from workers.config.settings import Settings
@@ -52,7 +53,7 @@ def of_slurm(
     """All findings about slurm.conf but those of workers.resync.slurm_conf.
 
     `config` is as workers.slurm.power_saving.config_from gives it; `kept` are the nodes that Slurm never powers down, also
-    those of partitions.
+    those of partitions; `here`: whether slurmctld runs its programs on this host.
     """
     user = User.named(user_of(config))
     for parameter, program in _PROGRAMS.items():
@@ -105,6 +106,13 @@ def of_slurm_places(settings: Settings) -> Iterator[Finding]:
     if folder is not None and not (folder / "scontrol").exists():
         words = f"slurm.bin: {folder} has no scontrol"
         yield wrong(Kind.SLURM, words, "correct bin in [slurm], or remove it")
+    elif folder is None:
+        try:
+            find("scontrol", None)
+        except ConfigError as error:
+            words = f"slurm.conf was not checked: {str(error).partition(';')[0]}"
+            remedy = "bin = FOLDER in [slurm], that of scontrol, or nothing if slurmctld is on another host"
+            yield note(Kind.SLURM, words, remedy)
 
 
 def _program(parameter: str, path: str, program: str) -> Iterator[Finding]:

@@ -14,6 +14,7 @@ from ops.install.units import DATABASE, PROGRAMS, PROLOG
 from producers.hosts import expand
 from producers.settings import ConfigError
 from schemas.errors import MalformedMessageError
+from workers.config.slurm_location import unusual_folder
 from workers.slurm.prolog_slots import version_in
 
 
@@ -67,6 +68,7 @@ def ask_site(
         store=_store(options["store"]),
         management_url=management_url,
         insecure=options["insecure"],
+        slurm_bin=unusual_folder(slurm.path),
         prolog=_prolog(slurm, answer=options["prolog"]),
         slurm_version=version_in(output_of(("slurmctld", "-V"))),
     )

@@ -31,6 +31,7 @@ class Site:
         store: the database's address; None for SQLite.
         management_url: of the broker's management API; None if it has none here.
         insecure: the tables (broker, cloud, store) whose connections may be unencrypted.
+        slurm_bin: the folder of Slurm's commands; None if workers find them by themselves.
         prolog: whether jobs wait in lamplighter-prolog for their nodes.
         slurm_version: as (22, 5); (0, 0) if it is not known.
     """
@@ -45,6 +46,7 @@ class Site:
     store: str | None = None
     management_url: str | None = None
     insecure: Collection[str] = ()
+    slurm_bin: Path | None = None
     prolog: bool = False
     slurm_version: tuple[int, int] = (0, 0)
 

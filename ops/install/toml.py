@@ -16,6 +16,7 @@ def lamplighter_toml(site: Site) -> str:
     template = ""
     if site.server:
         template = f"\n[groups.nodes.server]               # how a server is created\n{_fields(site.server)}"
+    slurm_bin = f"bin = {_value(str(site.slurm_bin))}\n" if site.slurm_bin else ""
     prolog = ""
     if site.prolog:
         prolog = f'prolog = "{RUN}/prolog"       # jobs start as soon as their nodes are there (docs/prolog.md)\n'
@@ -35,7 +36,7 @@ log_file = "{LOG}/hooks.log"
 
 [slurm]                               # the times are those of slurm.conf
 conf = {_value(str(site.slurm.path))}
-resume_timeout = {site.slurm.longest("ResumeTimeout", RESUME_TIMEOUT)}
+{slurm_bin}resume_timeout = {site.slurm.longest("ResumeTimeout", RESUME_TIMEOUT)}
 suspend_timeout = {site.slurm.longest("SuspendTimeout", SUSPEND_TIMEOUT)}
 set_addresses = true                  # false if the names of the nodes are in your DNS
 {prolog}

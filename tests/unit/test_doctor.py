@@ -422,6 +422,20 @@ def test_programs_and_names_are_looked_for_on_slurmctlds_host_alone(
     assert found & {"program", "node_name"} == kinds
 
 
+def test_where_slurms_commands_are_not_found_their_setting_is_named(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A Slurm built from source is in any folder: nothing of it is checked, and the doctor says so."""
+    monkeypatch.setattr(slurm_location, "_FOLDERS", ())
+    monkeypatch.setenv("PATH", "/nowhere")
+    (found,) = of_slurm_places(settings)
+    assert found.severity is Severity.NOTE
+    assert "slurm.bin: scontrol is not in /nowhere" in found.words
+    assert (found.remedy or "").startswith("bin = FOLDER in [slurm]")
+    settings.hook.spool.rmdir()
+    assert list(of_slurm_places(settings)) == []
+
+
 def prolog(  # noqa: PLR0913 - what decides
     settings: Settings,
     program: str = "/opt/lamplighter/bin/lamplighter-prolog",

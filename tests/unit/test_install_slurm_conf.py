@@ -20,6 +20,7 @@ from ops.install.slurm_conf import read_slurm_conf
 from ops.install.slurm_lines import advice, slurm_lines
 from producers.settings import ConfigError
 from tests.unit.test_install import SLURM_CONF, folder, run, site
+from workers.config import slurm_location
 
 __all__ = ["folder"]
 

@@ -39,6 +39,23 @@ def slurm_conf(settings: Settings) -> Path | None:
     return next((place for place in places if may_exist(place)), None)
 
 
+def unusual_folder(conf: Path) -> Path | None:
+    """The folder of the commands that belong to a slurm.conf; None if workers find them by themselves.
+
+    Slurm in a folder of its own has its configuration in etc, beside bin.
+    """
+
+    def scontrol_in(folders: str) -> str | None:
+        return shutil.which("scontrol", path=folders)
+
+    usual = scontrol_in(os.pathsep.join(_FOLDERS))
+    beside = scontrol_in(str(conf.parent.parent / "bin"))
+    found = beside or usual or scontrol_in(os.environ.get("PATH", ""))
+    if found is None or os.path.realpath(found) == os.path.realpath(usual or ""):
+        return None
+    return Path(found).absolute().parent
+
+
 def find(name: str, folder: Path | None) -> str:
     """The absolute path of a Slurm command; ConfigError if the command is not found."""
     places = [str(folder)] if folder else [os.environ.get("PATH", ""), *_FOLDERS]
