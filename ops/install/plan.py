@@ -12,7 +12,16 @@ from ops.install.place import Found, PlannedFile, PlannedLink
 from ops.install.site import Site
 from ops.install.slurm_conf import OWN_LINES
 from ops.install.toml import lamplighter_toml
-from ops.install.units import CLOUD_CA, CLOUD_SECRET, CONFIG, DATABASE, GROUP, PROGRAMS, TOKENS_USER
+from ops.install.units import (
+    CLOUD_CA,
+    CLOUD_SECRET,
+    CONFIG,
+    DATABASE,
+    GROUP,
+    PROGRAMS,
+    STATE,
+    TOKENS_USER,
+)
 from producers.broker_settings import BrokerSettings
 from producers.config_file import FILE_NAME
 from producers.settings import ConfigError
@@ -20,6 +29,7 @@ from schemas.roles import Role
 from workers.broker.definitions import commands
 from workers.broker.topology import topology
 from workers.store.access import ACCESS
+from workers.tokens.vault_key import new_key
 
 SYSTEM = Path("/etc/systemd/system")
 _LOCAL = Path("/usr/local")
@@ -92,6 +102,11 @@ def site_files(site: Site, included: str) -> Iterator[PlannedFile]:
             yield PlannedFile(DATABASE / f"{role}.pgpass", line, 0o600, owner, secret=True)
     secret = f"{site.entry.secret or ''}\n"  # empty only if the file is there
     yield PlannedFile(CLOUD_SECRET, secret, 0o600, (TOKENS_USER, GROUP), secret=True)
+    if site.entry.source.get("type") == "oidc_refresh_token":
+        # the same for all token services: hosts of workers get a copy
+        key = new_key().decode()
+        owner = (TOKENS_USER, GROUP)
+        yield PlannedFile(STATE / "token.key", key, 0o600, owner, secret=True)
     if site.entry.certificate is not None:
         yield PlannedFile(CLOUD_CA, site.entry.certificate)
     yield PlannedFile(site.slurm.path.parent / OWN_LINES, included)

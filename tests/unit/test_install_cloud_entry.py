@@ -309,6 +309,7 @@ def test_a_site_of_egi_is_taken_over_with_a_refresh_token(
     )
     assert cloud["source"]["refresh_token_file"] == "/etc/lamplighter/cloud.secret"
     assert "write: /etc/lamplighter/cloud.secret (600)" in result.output
+    assert "write: /var/lib/lamplighter/token.key (600)" in result.output
     refused = run(folder, *words, "--yes", "--vo=vo.example.eu", dry_run=False)
     assert "put the refresh token into /etc/lamplighter/cloud.secret" in str(refused.exception)
     assert "--vo: is needed" in str(run(folder, *words, "--yes", dry_run=False).exception)
