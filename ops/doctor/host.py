@@ -4,6 +4,7 @@ import stat
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 
@@ -13,6 +14,7 @@ from ops.install.units import AUDIT
 from ops.site.findings import Finding, fixable, note, of_spools, wrong
 from ops.site.kinds import Kind
 from ops.site.spooled import spools
+from producers.addresses import is_loopback
 from producers.broker_settings import BrokerSettings
 from producers.disk import user_name
 from producers.settings import HookSettings
@@ -41,6 +43,20 @@ def of_host(settings: Settings, slurm_user: str | None) -> Iterator[Finding]:
     yield from of_stores(settings, user)
     if user is not None:
         yield from of_hooks(settings.hook, settings.path, user)
+    if slurm_user is None:
+        yield from _unshared(settings)
+
+
+def _unshared(settings: Settings) -> Iterator[Finding]:
+    """SQLite's store on a host of workers: that of the workers beside slurmctld is another file."""
+    here = all(is_loopback(urlsplit(url).hostname) for url in settings.broker.urls)
+    if here or settings.slurm.feedback is False or not settings.store.url.startswith("sqlite"):
+        return
+    words = "store.url is a file of SQLite on this host: the workers on slurmctld's host use another one"
+    remedy = (
+        "name PostgreSQL in [store] on every host (docs/operations.md), or stop the workers here"
+    )
+    yield wrong(Kind.STORE_UNSHARED, words, remedy)
 
 
 def _can_change(user: User, path: Path) -> bool:

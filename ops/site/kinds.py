@@ -169,6 +169,10 @@ class Kind(enum.StrEnum):
         "store_shared",
         "a store has the logins and the audit log of one cluster: two would replace what the other needs",
     )
+    STORE_UNSHARED = (
+        "store_unshared",
+        "two power workers that cannot see each other's work start a node twice, or stop one that runs a job",
+    )
     DATABASE = "database", "an attacker with this right can hide what was done"
     CLOCK = "clock", "Slurm's newer call could lose against an older one, and valid logins fail"
 

@@ -76,3 +76,10 @@ def test_a_host_of_the_token_service_gets_the_key_of_the_stored_refresh_tokens(
     assert found["var/lib/lamplighter/token.key"] == (
         "of the host\n" if has_key else "of the controller\n"
     )
+
+
+def test_hosts_that_would_not_share_a_database_are_refused(run_dir: Path) -> None:
+    """Each power worker would have a store of its own, and could start a node that another stops."""
+    said, found = played(run_dir, SQLITE, ["power"])
+    assert "name PostgreSQL (lamplighter_store)" in said
+    assert found == {}

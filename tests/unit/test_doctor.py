@@ -436,6 +436,24 @@ def test_where_slurms_commands_are_not_found_their_setting_is_named(
     assert list(of_slurm_places(settings)) == []
 
 
+def test_a_store_of_sqlite_on_a_host_of_workers_is_named(settings: Settings) -> None:
+    """A power worker there would not see what the one on slurmctld's host does."""
+    assert list(of_host(settings, None)) == []
+    elsewhere = ("127.0.0.1:5672", "broker.example.org:5671"), ("amqp://l@", "amqps://l@")
+    text = GOOD_TOML
+    for before, after in elsewhere:
+        text = text.replace(before, after)
+    settings.path.write_text(text)
+    (found,) = of_host(load(settings.path, {}), None)
+    assert (found.severity, found.kind) == (Severity.WRONG, "store_unshared")
+    assert found.words.startswith("store.url ")
+    assert "PostgreSQL" in (found.remedy or "")
+    settings.path.write_text(text.replace("[slurm]\n", "[slurm]\nfeedback = false\n"))
+    assert list(of_host(load(settings.path, {}), None)) == [], "no worker is beside slurmctld"
+    settings.path.write_text(text)
+    assert list(of_host(load(settings.path, {}), "no-such-user")) == []
+
+
 def prolog(  # noqa: PLR0913 - what decides
     settings: Settings,
     program: str = "/opt/lamplighter/bin/lamplighter-prolog",
