@@ -169,12 +169,17 @@ def _source(kind: Kind, entry: EntryRef) -> Mapping[str, object]:
 
 def _secret(kind: Kind, entry: EntryRef, *, ask: bool, wanted: bool) -> str | None:
     """The secret; None if an earlier run has put it in place, or nobody wants it."""
+    key = "password" if kind == "password" else "application_credential_secret"
     found = entry_secret(entry)
+    if found is not None and found[1] != found[1].strip():
+        raise entry.wrong(
+            f"auth.{key}",
+            "begins or ends with white space, which its file cannot hold; choose another",
+        )
     if found is not None:
         return found[1]
     if not wanted or CLOUD_SECRET.exists():
         return None
-    key = "password" if kind == "password" else "application_credential_secret"
     if not ask:
         raise entry.wrong(f"auth.{key}", f"is missing; write it, or put it into {CLOUD_SECRET}")
     return str(click.prompt(f"{key} of {entry.place}", hide_input=True))

@@ -101,6 +101,7 @@ REFUSED = [
     ("username: me", "user_id: u", "auth.user_id"),
     ("project_id: p", "project_name: p, project_domain_id: '3f9c11'", "auth.project_domain_id"),
     ("password: very-secret, ", "", "auth.password"),
+    ("password: very-secret, ", "password: 'very-secret ', ", "auth.password"),
 ]
 
 
