@@ -50,7 +50,8 @@ def played(run_dir: Path, store: str, workers: list[str]) -> tuple[str, dict[str
         "handlers": [{"name": "Restart Lamplighter", "ansible.builtin.debug": {"msg": "restart"}}],
     }
     (run_dir / "play.yaml").write_text(json.dumps([play]))
-    argv = [Path(sys.executable).with_name("ansible-playbook"), "-i", "localhost,", "play.yaml"]
+    playbook = str(Path(sys.executable).with_name("ansible-playbook"))
+    argv = [playbook, "-i", "localhost,", "play.yaml"]
     done = subprocess.run(argv, cwd=run_dir, capture_output=True, text=True, check=False)
     found = {
         str(path.relative_to(host)): path.read_text() for path in host.rglob("*") if path.is_file()

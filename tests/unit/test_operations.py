@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shlex
+import subprocess
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -55,6 +57,19 @@ def test_what_init_puts_in_place_is_removed_by_the_page() -> None:
         command = {"u": "userdel", "g": "groupdel -f"}.get(kind)
         assert command is None or f"{command} {name}" in commands
     assert "find /usr/local -lname '/opt/lamplighter/*' -delete" in commands
+
+
+def test_our_line_is_taken_out_of_a_slurm_conf_that_is_a_link(run_dir: Path) -> None:
+    """To a file that all hosts share: with a copy in place of the link, theirs would still have the line."""
+    page = (ROOT / "docs/operations.md").read_text()
+    (command,) = re.findall(r"^ {4}(sed .*)$", page, re.MULTILINE)
+    shared, link = run_dir / "shared.conf", run_dir / "slurm.conf"
+    shared.write_text("ClusterName=c\nInclude lamplighter.conf\n# Include lamplighter.conf\n")
+    link.symlink_to(shared)
+    argv = [word.replace("/etc/slurm/slurm.conf", str(link)) for word in shlex.split(command)]
+    subprocess.run(argv, check=True)
+    assert link.is_symlink()
+    assert shared.read_text() == "ClusterName=c\n# Include lamplighter.conf\n"
 
 
 def test_variables_of_the_role_are_declared_with_their_defaults() -> None:
