@@ -10,6 +10,7 @@ import hmac
 import os
 import re
 import secrets
+import stat
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -151,14 +152,17 @@ def logouts_file(operators: Path) -> Path:
 def write_logout(operators: Path, name: str | None, now: int) -> None:
     """End the open sessions of a user (None for all); `now`, ns since the epoch, is another number each time.
 
+    Who may read the operators file, by its owner or by its group, may read this one.
+
     Raises:
         OSError: the file cannot be written.
     """
     path = logouts_file(operators)
     kept = {**read_logouts(operators), name or EVERYBODY: now}
     lines = "".join(f"{who} {when}\n" for who, when in kept.items())
-    owner = operators.stat()
-    replace_file(path, lines.encode(), (owner.st_uid, owner.st_gid) if os.geteuid() == 0 else None)
+    like = operators.stat()
+    owner = (like.st_uid, like.st_gid) if os.geteuid() == 0 else None
+    replace_file(path, lines.encode(), owner, stat.S_IMODE(like.st_mode))
 
 
 def read_logouts(operators: Path) -> dict[str, int]:

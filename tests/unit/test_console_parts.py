@@ -28,6 +28,7 @@ from ops.console.operators import (
     Sessions,
     digest,
     is_valid_name,
+    logouts_file,
     read_logouts,
     read_operators,
     write_logout,
@@ -500,6 +501,16 @@ def test_operators_that_root_adds_can_log_in_to_a_console_of_another_user(run_di
     for path in run_dir.glob("*operators*"):
         assert (path.stat().st_uid, path.stat().st_mode & 0o777) == (65_534, 0o600), path
     assert sorted(read_operators(run_dir / "operators").values()) == ["anna", "bert"]
+
+
+def test_who_may_read_the_operators_file_may_read_the_logouts(run_dir: Path) -> None:
+    """Where root owns both, the console reads them by its group: otherwise a logout keeps everybody out."""
+    operators = run_dir / "operators"
+    operators.touch(mode=0o600)
+    for mode in (0o640, 0o600):
+        operators.chmod(mode)
+        write_logout(operators, None, mode)
+        assert logouts_file(operators).stat().st_mode & 0o777 == mode
 
 
 def test_an_operator_is_added_below_a_line_that_an_editor_left_without_end(run_dir: Path) -> None:

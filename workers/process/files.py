@@ -32,13 +32,15 @@ def heir(path: Path) -> tuple[int, int] | None:
     return folder.st_uid, folder.st_gid
 
 
-def replace_file(path: Path, content: bytes, owner: tuple[int, int] | None = None) -> None:
-    """Replace a file, mode 0600 afterwards; its user and group are `owner`, or those of the process.
+def replace_file(
+    path: Path, content: bytes, owner: tuple[int, int] | None = None, mode: int = 0o600
+) -> None:
+    """Replace a file; its user and group are `owner`, or those of the process.
 
     Raises:
         OSError: it cannot be written; the old file is unchanged.
     """
-    with _beside(path, content, 0o600, owner) as name:
+    with _beside(path, content, mode, owner) as name:
         name.rename(path)
 
 
