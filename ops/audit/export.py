@@ -96,5 +96,7 @@ def cloud_event(entry: Entry, hash_: bytes) -> dict[str, object]:
     else:
         event = json.loads(entry.body)
     # strings: integers in CloudEvents have 32 bits
-    sender = {} if entry.sender is None else {"auditsender": entry.sender}
-    return {**event, "auditseq": str(entry.seq), "audithash": hash_.hex(), **sender}
+    event |= {"auditseq": str(entry.seq), "audithash": hash_.hex(), "auditsender": entry.sender}
+    if entry.sender is None:
+        del event["auditsender"]  # also one that the message itself claims
+    return event

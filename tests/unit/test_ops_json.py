@@ -73,6 +73,16 @@ def test_a_record_whose_body_has_such_numbers_is_exported_as_json() -> None:
     assert (found["data"]["x"], found["data"]["y"]) == (None, [None, None])
 
 
+def test_the_sender_in_an_export_is_the_logs_never_the_messages() -> None:
+    """A message without a sender that the broker has validated cannot claim one by an attribute of its own."""
+    known = entry_of(event(Transition.COMPLETED))
+    claims = json.loads(known.body) | {"auditsender": "alice", "auditseq": "7"}
+    entry = replace(known, body=json.dumps(claims).encode())
+    assert "auditsender" not in cloud_event(replace(entry, sender=None), b"")
+    assert cloud_event(replace(entry, sender="bert"), b"")["auditsender"] == "bert"
+    assert cloud_event(entry, b"")["auditseq"] == str(entry.seq)
+
+
 def test_all_json_of_commands_and_console_has_one_writer() -> None:
     """Whatever else in ops/ made JSON could let such a number out; no library makes it either."""
     makers = set()
