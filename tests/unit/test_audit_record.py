@@ -62,6 +62,15 @@ def test_an_event_of_an_unknown_type_is_kept_by_its_envelope() -> None:
     assert record.subject == "node1"
 
 
+@pytest.mark.parametrize("name", ["node.request.failed", "alarm.token", "job.failed"])
+def test_an_event_of_a_later_version_is_kept_by_its_envelope(name: str) -> None:
+    """A newer worker sends it while a site upgrades: only this version does not know what it holds."""
+    raw = json.loads(event(Transition.FAILED).to_envelope().to_json())
+    raw |= {"type": f"lamplighter.{name}.v2", "data": {"anything": 1}}
+    record = record_of(json.dumps(raw).encode(), "test", NOW)
+    assert (record.type, record.subject) == (f"lamplighter.{name}.v2", "node1")
+
+
 def test_the_hash_covers_every_column_the_body_and_the_previous_hash() -> None:
     body = event(Transition.ACCEPTED, command()).to_envelope().to_json()
     record = record_of(body, "test", NOW, sender="lamplighter-power")

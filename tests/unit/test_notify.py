@@ -130,6 +130,13 @@ def test_a_webhook_can_subscribe_to_each_event_that_there_is(event: str) -> None
     assert webhook(events=[event]).keys == (event,)
 
 
+def test_a_later_version_of_a_subscribed_type_is_sent_too() -> None:
+    """Its routing key has no version, so it gets into the queue: it must not die there as not subscribed."""
+    for events in (["failed"], ["lamplighter.node.request.failed.v1"], ["node.#"]):
+        assert webhook(events=events).wants("lamplighter.node.request.failed.v2")
+    assert not webhook(events=["completed"]).wants("lamplighter.node.request.failed.v2")
+
+
 def test_the_signature_follows_standard_webhooks() -> None:
     """The example of the specification's reference libraries."""
     secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"

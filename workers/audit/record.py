@@ -175,7 +175,7 @@ def _readable(envelope: Envelope, body: bytes, now: int) -> Record:
         return replace(_record(envelope, body, now), job=job_event_from(envelope))
     if envelope.type == REGISTERED:
         registration_from(envelope)
-    if envelope.type.startswith(_NOTICE_PREFIXES):
+    if envelope.type.startswith(_NOTICE_PREFIXES) and envelope.type.endswith(".v1"):
         notice_from(envelope)
     if envelope.type.startswith(OWN_PREFIX):
         raise MalformedMessageError("type", "is reserved for the audit", "do not send it")

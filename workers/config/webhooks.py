@@ -15,6 +15,7 @@ from workers.config.types import Seconds, Table
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 _PATTERN = re.compile(r"([a-z_]+|\*|#)(\.([a-z_]+|\*|#))*")
+_VERSION = re.compile(r"\.v[0-9]+\Z")
 _TRANSITIONS = frozenset(Transition)
 _EVENTS = (*(transition.routing_key for transition in (*Transition, *JobTransition)), REGISTERED)
 # Where OPUS listens, below its BASE_URL (uws_server/uws_server.py, job_event).
@@ -102,8 +103,8 @@ class Webhook(Table, frozen=True):
         return url
 
     def wants(self, type_: str) -> bool:
-        """Whether the webhook subscribes to events of this CloudEvents type."""
-        return self.subscribes_to(_key(type_))
+        """Whether the webhook subscribes to events of this CloudEvents type, in any version of it."""
+        return self.subscribes_to(_key(_VERSION.sub("", type_)))
 
     def subscribes_to(self, routing_key: str) -> bool:
         """Whether the webhook subscribes to events with this routing key."""
