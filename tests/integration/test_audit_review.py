@@ -26,7 +26,7 @@ from workers.audit.segments import Attribution, NotSealedError, seals
 from workers.audit.signing import load_signer, load_trusted, public_file
 from workers.audit.verify import Heads, chain_of, dropping, rows
 from workers.store.database import open_store, reading
-from workers.store.tables import audit, audit_jobs, audit_nodes
+from workers.store.tables import audit, audit_jobs, audit_nodes, audit_uws
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -212,6 +212,7 @@ def test_after_dropping_sealed_segments_the_rest_still_verifies(
         jobs = set(connection.execute(sa.select(audit_jobs.c.request_id)).scalars())
         known = set(connection.execute(sa.select(audit.c.request_id)).scalars())
         assert connection.execute(sa.select(audit_nodes.c.id)).scalars().all() == [boot.id]
+        assert connection.execute(sa.select(audit_uws.c.uws_id)).scalars().all() == ["x"]
     assert json.loads(pruned.body)["data"]["reason"] == "retention period"
     assert jobs <= known
     # the next segment can be dropped too, up to its own seal
@@ -220,6 +221,7 @@ def test_after_dropping_sealed_segments_the_rest_still_verifies(
     assert (chain.first, findings) == (second.seq, [])
     with reading(log) as connection:
         assert connection.execute(sa.select(audit_nodes.c.id)).scalars().all() == []
+        assert connection.execute(sa.select(audit_uws.c.uws_id)).scalars().all() == []
 
 
 def test_a_log_that_two_keys_signed_in_turn_verifies_with_both_and_names_the_missing_one(

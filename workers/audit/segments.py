@@ -14,12 +14,13 @@ from schemas import ids
 from schemas.envelope import parse, rfc3339
 from schemas.errors import MalformedMessageError
 from schemas.fields import Fields
+from schemas.jobs import JOB_TRANSITIONS
 from workers.audit.chain import Chain
 from workers.audit.log import append_within, last_record, lock_log
 from workers.audit.record import log_record
 from workers.audit.signing import Signer, Trusted
 from workers.errors import LamplighterError
-from workers.store.tables import audit, audit_jobs, audit_nodes
+from workers.store.tables import audit, audit_jobs, audit_nodes, audit_uws
 
 SEALED = "lamplighter.audit.sealed.v1"
 PRUNED = "lamplighter.audit.pruned.v1"
@@ -154,6 +155,12 @@ def prune(engine: sa.Engine, signer: Signer, through: Seal, by: Attribution) -> 
             older, audit.c.source == audit_nodes.c.source, audit.c.id == audit_nodes.c.id
         )
         connection.execute(sa.delete(audit_nodes).where(named.correlate(audit_nodes).exists()))
+        told = sa.select(audit.c.seq).where(
+            audit.c.seq >= through.seq,
+            audit.c.subject == sa.cast(audit_uws.c.job_id, sa.Text),
+            audit.c.type.in_(JOB_TRANSITIONS),
+        )
+        connection.execute(sa.delete(audit_uws).where(~told.correlate(audit_uws).exists()))
         count = connection.execute(sa.delete(audit).where(older)).rowcount
         dropped = {"segment": through.segment, "last": through.last, "records": count}
         data = {**dropped, "time": rfc3339(by.time), "by": by.operator, "reason": by.reason}
