@@ -102,8 +102,6 @@ def find_letters(session: Session, wanted: LetterFilter) -> list[Letter]:
     """
     with dead_letter_queue(session) as queue:
         letters = _all_letters(queue)
-    if len(letters) == MOST:
-        warn(f"only the first {MOST} dead letters were read")
     return _chosen(session, wanted, letters)
 
 
@@ -113,6 +111,8 @@ def _all_letters(queue: DeadLetterQueue) -> list[Letter]:
         warn(
             "another command or the console has the dead letters open: those that it holds are missing here"
         )
+    if len(letters) == MOST:
+        warn(f"only the first {MOST} dead letters were read: repeat the command for the others")
     return letters
 
 

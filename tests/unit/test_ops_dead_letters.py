@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from unittest.mock import MagicMock
 
 import pytest
 from hypothesis import given
@@ -12,11 +13,14 @@ from hypothesis import strategies as st
 
 from ops.cli.progress import portions
 from ops.cli.session import Session
+from ops.dead_letters import resolve
 from ops.dead_letters.context import look_up_context
 from ops.dead_letters.describe import LetterContext, description, is_stale, replay_effect
 from ops.dead_letters.groups import grouped
 from ops.dead_letters.letter import Undelivered, letter_from
 from ops.dead_letters.messages import Operator, discarded, replacement
+from ops.dead_letters.queue import DeadLetterQueue
+from ops.dead_letters.results import LetterOutcome, LetterResult
 from ops.dead_letters.select import LetterFilter, Places, key
 from ops.nodes.node_state import NodeStatus
 from schemas import headers
@@ -28,6 +32,7 @@ from tests.testbed.stores import STORES
 from workers.slurm.nodes import JobState, NodeState
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from ops.dead_letters.letter import Letter
@@ -230,6 +235,27 @@ def test_a_rate_limit_keeps_all_items_in_order_and_is_never_exceeded(
             assert len(taken) <= rate * now + 1e-6
         taken += portion
     assert taken == items
+
+
+def test_whoever_acts_on_all_letters_learns_that_more_are_left(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With --yes too: one connection holds no more than 65,535, and the exit code says that all is done."""
+    held = [letter(command(f"node{i}")) for i in range(3)]
+    session = MagicMock(spec=Session)
+    queue = MagicMock(spec=DeadLetterQueue, is_shared=False, letters=lambda: held)
+    queue.__enter__.return_value = queue
+    monkeypatch.setattr(resolve, "dead_letter_queue", lambda _: queue)
+
+    def act(_queue: object, _store: object, some: Sequence[Letter], _who: object) -> Iterator[Any]:
+        return (LetterResult(one, LetterOutcome.DISCARDED) for one in some)
+
+    for most, words in ((3, "only the first 3 dead letters were read"), (4, "")):
+        monkeypatch.setattr(resolve, "MOST", most)
+        who = Operator("alice", "gone")
+        assert len(list(resolve._carry_out(session, act, LetterFilter(), who, None))) == 3
+        assert words in (said := capsys.readouterr().err)
+        assert bool(said) is bool(words)
 
 
 @pytest.mark.parametrize("transition", JobTransition)
