@@ -8,6 +8,7 @@ from ops.cli.options import LONGEST_REASON
 from ops.cli.session import Session
 from ops.nodes.holds import lift_holds, place_holds, resolve_held
 from ops.nodes.submit import resolve_nodes
+from schemas.fields import printable_line
 
 
 def act_on_holds(session: Session, user: str, fields: Mapping[str, str]) -> None:
@@ -27,7 +28,8 @@ def act_on_holds(session: Session, user: str, fields: Mapping[str, str]) -> None
         if not lift_holds(session, chosen, by):
             raise ValueError("None of these nodes is on hold.")
     elif do == "hold":
-        reason = fields.get("reason", "")[:LONGEST_REASON]
+        # PostgreSQL's texts hold no NUL
+        reason = printable_line(fields.get("reason", ""))[:LONGEST_REASON]
         if not reason:
             raise ValueError("A hold needs a reason; it is shown wherever the nodes are shown.")
         place_holds(session, chosen, reason, by)

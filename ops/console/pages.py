@@ -75,7 +75,8 @@ class Pages:
     def request(self, request_id: str, _query: Mapping[str, str]) -> Page:
         """A request's stages and timeline; LookupError if the audit does not hold the request."""
         with self._session.reading("audit") as connection:
-            entries = request_records(connection, request_id)
+            # PostgreSQL refuses a text with a NUL
+            entries = request_records(connection, request_id) if request_id.isprintable() else []
             if not entries:
                 raise LookupError("The audit holds no such request yet.")
             history = request_history(entries, job_start(connection, entries))

@@ -7,10 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
+from unittest.mock import Mock
 
 import pytest
 import sqlalchemy as sa
 
+from ops.cli.session import Session
+from ops.console.pages import Pages
 from producers import hosts
 from schemas.events import Cause, Transition
 from schemas.jobs import JobEvent, JobTransition
@@ -148,6 +151,13 @@ def test_a_malformed_message_is_kept_unchanged_and_once(log: sa.Engine) -> None:
     with log.connect() as connection:
         (entry,) = find(connection, Filter())
     assert (entry.type, entry.body, entry.quarantined) == (QUARANTINED, body, True)
+
+
+def test_the_page_of_a_request_with_a_nul_is_not_found(log: sa.Engine) -> None:
+    """The store is there, although PostgreSQL refuses such a text."""
+    pages = Pages(Mock(spec=Session, reading=lambda _: reading(log)))
+    with pytest.raises(LookupError):
+        pages.request("a\0b", {})
 
 
 def test_filters_select_by_node_job_time_transition_and_request(log: sa.Engine) -> None:
