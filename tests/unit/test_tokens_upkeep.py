@@ -16,6 +16,11 @@ def test_unused_token_is_due_at_once() -> None:
     assert due_for_use(RefreshTokenState(), NOW)
 
 
+def test_token_that_was_used_at_a_time_yet_to_come_is_due_at_once() -> None:
+    """The clock was ahead, and was set back: until then, the provider may end an idle login."""
+    assert due_for_use(RefreshTokenState(NOW + 90 * DAY, NOW + 120 * DAY), NOW)
+
+
 @pytest.mark.parametrize(
     ("life", "idle"),
     [

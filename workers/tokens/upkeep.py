@@ -42,10 +42,11 @@ class Upkeep:
 def due_for_use(state: RefreshTokenState, now: int) -> bool:
     """Whether to use the token although no worker needs it.
 
-    At once if it was never used, then weekly, or more often if its life is short; and daily near
-    its end, because only a use shows whether use postpones the end.
+    At once if it was never used, or at a time that has yet to come, because the clock was set back; then
+    weekly, or more often if its life is short; and daily near its end, because only a use shows whether
+    use postpones the end.
     """
-    if state.used is None:
+    if state.used is None or state.used > now:
         return True
     longest = _LONGEST_IDLE
     if state.expires is not None:

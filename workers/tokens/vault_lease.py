@@ -42,6 +42,10 @@ class RefreshTokenLease:
         """Take the lease; SourceError if another service holds it, or the store is unreachable."""
         table = refresh_tokens
         free = sa.or_(table.c.lease_owner.is_(None), table.c.lease_until <= self._clock)
+        longest = self._clock + self._ms
+        # what lasts longer than any lease was taken before the store's clock was set back: its holder may
+        # be at work, but no longer than this
+        too_long = sa.and_(table.c.cloud == self._cloud, table.c.lease_until > longest)
         with store_errors(), self._store.begin() as connection:
             known = (
                 insert(connection.dialect.name, table)
@@ -49,10 +53,11 @@ class RefreshTokenLease:
                 .on_conflict_do_nothing()
             )
             connection.execute(known)
+            connection.execute(sa.update(table).where(too_long).values(lease_until=longest))
             taken = connection.execute(
                 sa.update(table)
                 .where(table.c.cloud == self._cloud, free)
-                .values(lease_owner=self._holder, lease_until=self._clock + self._ms)
+                .values(lease_owner=self._holder, lease_until=longest)
             )
             if taken.rowcount == 1:
                 return

@@ -109,6 +109,26 @@ def test_lease_expires_on_the_clock_of_the_store(store: sa.Engine) -> None:
     until(free, 10.0, "the end of the lease")
 
 
+def test_lease_from_before_the_clock_was_set_back_ends_as_any_other(store: sa.Engine) -> None:
+    """Its holder is dead, or works for the length of a lease at most: nobody waits an hour for it."""
+    leased = vault(store, "dead").lease("from the file")
+    leased.__enter__()
+    with store.begin() as connection:
+        until_ = refresh_tokens.c.lease_until
+        connection.execute(sa.update(refresh_tokens).values(lease_until=until_ + 3_600_000))
+    successor = Vault(store, [KEY], "one", "successor", seconds=0.5)
+
+    def free() -> bool:
+        try:
+            with successor.lease("from the file"):
+                return True
+        except SourceError:
+            return False
+
+    assert not free()
+    until(free, 10.0, "the end of the lease")
+
+
 def test_lease_that_does_not_outlast_its_calls_gives_no_token(store: sa.Engine) -> None:
     """The calls have a time limit that ends before the lease: it is too late only after a freeze."""
     with vault(store).lease("from the file") as leased:
