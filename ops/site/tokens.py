@@ -25,6 +25,7 @@ from ops.cli.terminal import (
     warn,
 )
 from workers.config.groups import CloudSettings
+from workers.config.logins import RefreshTokenSource
 from workers.errors import TokenError, TokenRefusedError, TokenServiceAwayError
 from workers.store.access import HIDDEN
 from workers.store.tables import refresh_tokens
@@ -152,6 +153,8 @@ def report_of(client: TokenClient, cloud: str) -> TokenReport:
 def _login(cloud: CloudSettings, row: Any, report: TokenReport | None) -> _Login:  # noqa: ANN401 - a row
     secret = credential(cloud.source)
     fresh = False
+    if not isinstance(cloud.source, RefreshTokenSource):
+        row = None  # of a login that this one has replaced
     if row is not None and row.seed is not None and isinstance(secret, SecretFile):
         with suppress(SourceError):  # unknown if this user cannot read the file
             fresh = digest_of(secret.read()) != row.seed

@@ -25,6 +25,7 @@ from workers.broker.delivery import Delivery
 from workers.broker.link import Link
 from workers.broker.roles import reply_prefix
 from workers.broker.sender_check import CAUSE, alarm
+from workers.config.logins import RefreshTokenSource
 from workers.config.settings import Settings
 from workers.process.runtime import declare_topology, runtime
 from workers.process.stop import Stop
@@ -35,7 +36,7 @@ from workers.tokens.revocations import Revocations
 from workers.tokens.rpc import Answer, TokenRefusal, TokenReport, encode, parse_request
 from workers.tokens.source import Source
 from workers.tokens.sources import make_source
-from workers.tokens.vault import Vault
+from workers.tokens.vault import Vault, forget_other_ends
 from workers.tokens.vault_key import load_keys
 
 _PREFETCH = 200
@@ -195,12 +196,15 @@ def trouble_of(reports: Mapping[str, TokenReport]) -> str | None:
 
 
 def make_sources(settings: Settings, store: sa.Engine, owner: str) -> dict[str, Source]:
-    """The source of each cloud in the configuration."""
+    """The source of each cloud in the configuration; the store forgets the ends of other logins."""
+    clouds = settings.clouds.items()
+    renewed = [name for name, one in clouds if isinstance(one.source, RefreshTokenSource)]
+    forget_other_ends(store, renewed)
 
     def vault_of(cloud: str) -> Vault:
         return Vault(store, load_keys(settings.tokens.key_file), cloud, owner)
 
     return {
         name: make_source(cloud, partial(vault_of, name), Revocations(store, name))
-        for name, cloud in settings.clouds.items()
+        for name, cloud in clouds
     }

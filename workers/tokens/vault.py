@@ -89,6 +89,19 @@ class LeasedToken:
         return state
 
 
+def forget_other_ends(store: sa.Engine, clouds: Sequence[str]) -> None:
+    """Forget when refresh tokens expire that no cloud uses now, except these: no alert would ever end.
+
+    Their newest tokens stay, for a configuration that names them again.
+
+    Raises:
+        sqlalchemy.exc.SQLAlchemyError: the store is unreachable.
+    """
+    others = refresh_tokens.c.cloud.not_in(clouds)
+    with store.begin() as connection:
+        connection.execute(sa.update(refresh_tokens).where(others).values(expires_at=None))
+
+
 class Vault:
     """One cloud's refresh token.
 

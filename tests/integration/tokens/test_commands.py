@@ -18,6 +18,8 @@ from tests.testbed.simcloud.effects import Answer
 from tests.testbed.simcloud.faults import Fault
 from tests.testbed.token_site import TokenSite, serving
 from tests.testbed.waiting import until
+from workers.store.database import connect, reading
+from workers.store.overview import refresh_token_expiries
 from workers.tokens.client import TokenClient
 
 if TYPE_CHECKING:
@@ -86,6 +88,28 @@ def test_status_without_a_token_service_shows_the_store(cloud: SimCloud, site: T
     assert clouds_in(said)["egi"]["fresh"] is False
     site.secret("refresh-token", cloud.mint_refresh_token())
     assert clouds_in(site.lamplighter("tokens", "status", "--json"))["egi"]["fresh"] is True
+
+
+def test_a_login_that_another_kind_has_replaced_neither_ends_nor_waits_for_its_use(
+    cloud: SimCloud, site: TokenSite
+) -> None:
+    """Neither for `tokens status`, nor for the metrics, whose alert no new login would end."""
+    cloud.set(refresh_token_seconds=40 * 86400)
+    settings = site.configure({"egi": site.refresh_token_cloud(cloud)})
+    store = connect(settings.store.url)
+
+    def ends() -> dict[str, int]:
+        with reading(store) as connection:
+            return refresh_token_expiries(connection)
+
+    with serving(settings):
+        until(lambda: ends().keys() == {"egi"}, 20.0, "the first use of the login")
+    settings = site.configure({"egi": site.application_credential_cloud(cloud)})
+    with serving(settings):
+        seen = clouds_in(site.lamplighter("tokens", "status", "--json"))["egi"]
+    assert (seen["used"], seen["ends"], seen["fresh"]) == (None, None, False)
+    assert ends() == {}
+    store.dispose()
 
 
 def test_status_reports_a_user_that_is_not_allowed(cloud: SimCloud, site: TokenSite) -> None:
