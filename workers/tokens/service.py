@@ -198,11 +198,19 @@ def trouble_of(reports: Mapping[str, TokenReport]) -> str | None:
 def make_sources(settings: Settings, store: sa.Engine, owner: str) -> dict[str, Source]:
     """The source of each cloud in the configuration; the store forgets the ends of other logins."""
     clouds = settings.clouds.items()
-    renewed = [name for name, one in clouds if isinstance(one.source, RefreshTokenSource)]
-    forget_other_ends(store, renewed)
+    logins = {
+        name: (source.secret, source.token_endpoint, source.client_id)
+        for name, cloud in clouds
+        if isinstance(source := cloud.source, RefreshTokenSource)
+    }
+    forget_other_ends(store, list(logins))
+    vaults: dict[str, Vault] = {}
 
     def vault_of(cloud: str) -> Vault:
-        return Vault(store, load_keys(settings.tokens.key_file), cloud, owner)
+        """One for all clouds with the same login: to a provider that rotates, a second use is a theft."""
+        first = min(name for name, login in logins.items() if login == logins[cloud])
+        made = Vault(store, load_keys(settings.tokens.key_file), first, owner)
+        return vaults.setdefault(first, made)
 
     return {
         name: make_source(cloud, partial(vault_of, name), Revocations(store, name))

@@ -12,6 +12,7 @@ that requests a new login.
 """
 
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -103,10 +104,11 @@ def forget_other_ends(store: sa.Engine, clouds: Sequence[str]) -> None:
 
 
 class Vault:
-    """One cloud's refresh token.
+    """The refresh token of one cloud, or of several that log in with the same one; any thread may use it.
 
     `keys` have 32 bytes each, the same for every service that may take over; the first one
-    encrypts. `owner` names this service, for operators who read the lease, which lasts `seconds`.
+    encrypts. `cloud` names the row in the store, `owner` this service, for operators who read the
+    lease, which lasts `seconds`.
     """
 
     def __init__(
@@ -123,6 +125,7 @@ class Vault:
         self._owner = owner
         self._seconds = seconds
         self._unwritten: _Chain | None = None
+        self._turn = threading.Lock()
 
     @contextmanager
     def lease(self, file_token: str) -> Iterator[LeasedToken]:
@@ -146,14 +149,17 @@ class Vault:
         with self._leased():
             chain = self._chain(file_token)
             at_provider(chain.token)
-            update = sa.update(refresh_tokens).where(refresh_tokens.c.cloud == self._cloud)
+            columns = refresh_tokens.c
+            whose = sa.or_(columns.cloud == self._cloud, columns.seed == chain.seed)
+            update = sa.update(refresh_tokens).where(whose)
             with store_errors(), self._store.begin() as connection:
                 connection.execute(update.values(ciphertext=None, expires_at=None))
 
     @contextmanager
     def _leased(self) -> Iterator[RefreshTokenLease]:
         lease = RefreshTokenLease(self._store, self._cloud, self._owner, self._seconds)
-        with time_limit(self._seconds * _CALLS):
+        # the others of this process wait; only those of another process are refused
+        with self._turn, time_limit(self._seconds * _CALLS):
             lease.acquire()
             try:
                 if self._unwritten is not None:
@@ -169,20 +175,28 @@ class Vault:
         return RefreshTokenState(row.rotated_at, row.expires_at) if row else RefreshTokenState()
 
     def _row(self) -> Any:  # noqa: ANN401 - a row or None
-        query = sa.select(refresh_tokens).where(refresh_tokens.c.cloud == self._cloud)
+        return self._read(refresh_tokens.c.cloud == self._cloud)
+
+    def _read(self, which: sa.ColumnElement[bool]) -> Any:  # noqa: ANN401 - a row or None
+        """The row, our own before those of other names."""
+        columns = refresh_tokens.c
+        query = sa.select(refresh_tokens).where(which)
+        own_first = query.order_by(columns.cloud != self._cloud, columns.rotated_at.desc())
         with store_errors(), self._store.begin() as connection:
-            return connection.execute(query).one_or_none()
+            return connection.execute(own_first.limit(1)).one_or_none()
 
     def _chain(self, file_token: str) -> _Chain:
-        """The chain that began with this token."""
-        row, seed = self._row(), digest_of(file_token)
-        if row is None or row.ciphertext is None or row.seed != seed:
-            return _Chain(seed, row and row.ciphertext, file_token, RefreshTokenState())
-        state = RefreshTokenState(row.rotated_at, row.expires_at)
-        return _Chain(seed, row.ciphertext, self._decrypt(row.ciphertext, seed), state)
+        """The chain that began with this token, also under another name: that cloud was renamed since."""
+        row, seed, columns = self._row(), digest_of(file_token), refresh_tokens.c
+        stored = row and row.ciphertext
+        newest = self._read(sa.and_(columns.seed == seed, columns.ciphertext.is_not(None)))
+        if newest is None:
+            return _Chain(seed, stored, file_token, RefreshTokenState())
+        state = RefreshTokenState(newest.rotated_at, newest.expires_at)
+        return _Chain(seed, stored, self._decrypt(newest), state)
 
     def _write(self, chain: _Chain) -> None:
-        """Store a chain's new token in place of its predecessor, and only there.
+        """Store a chain's new token in place of its predecessor, and only there: no other row has the chain.
 
         The lease does not matter here: as long as the store holds the predecessor, its successor
         is the newest token.
@@ -196,8 +210,12 @@ class Vault:
             "rotated_at": chain.state.used,
             "expires_at": chain.state.expires,
         }
+        older = refresh_tokens.c.seed == chain.seed, refresh_tokens.c.cloud != self._cloud
+        forget = {"ciphertext": None, "seed": None, "rotated_at": None, "expires_at": None}
         with store_errors(), self._store.begin() as connection:
             written = connection.execute(update.values(values))
+            if written.rowcount == 1:
+                connection.execute(sa.update(refresh_tokens).where(*older).values(forget))
         self._unwritten = None
         if written.rowcount != 1:
             log = structlog.get_logger()
@@ -205,13 +223,14 @@ class Vault:
 
     def _encrypt(self, token: str, seed: str) -> bytes:
         nonce = os.urandom(_NONCE)
-        return nonce + self._ciphers[0].encrypt(nonce, token.encode(), self._bound_to(seed))
+        bound = _bound_to(self._cloud, seed)
+        return nonce + self._ciphers[0].encrypt(nonce, token.encode(), bound)
 
-    def _decrypt(self, ciphertext: bytes, seed: str) -> str:
-        nonce, sealed = ciphertext[:_NONCE], ciphertext[_NONCE:]
+    def _decrypt(self, row: Any) -> str:  # noqa: ANN401 - a row
+        nonce, sealed = row.ciphertext[:_NONCE], row.ciphertext[_NONCE:]
         for cipher in self._ciphers:
             with suppress(InvalidTag):
-                return cipher.decrypt(nonce, sealed, self._bound_to(seed)).decode()
+                return cipher.decrypt(nonce, sealed, _bound_to(row.cloud, row.seed)).decode()
         raise SourceError(
             "wrong_key",
             "the stored refresh token was encrypted with another key",
@@ -220,6 +239,7 @@ class Vault:
             " if the key is lost, log in again and replace the refresh token's file",
         )
 
-    def _bound_to(self, seed: str) -> bytes:
-        """Binds a token to its cloud, even if an attacker can write to the store."""
-        return f"{self._cloud}\0{seed}".encode()
+
+def _bound_to(cloud: str, seed: str) -> bytes:
+    """Binds a token to its cloud, even if an attacker can write to the store."""
+    return f"{cloud}\0{seed}".encode()

@@ -104,6 +104,18 @@ def test_invalid_grant_costs_one_call_and_one_alarm_until_a_new_file(
     assert str(path) in alarm["data"]["remedy"]
 
 
+def test_clouds_with_one_refresh_token_never_use_it_twice(cloud: SimCloud, site: TokenSite) -> None:
+    """A provider that rotates ends the login at a second use, for all of them."""
+    table = site.refresh_token_cloud(cloud)
+    for names in ("bc", "abc", "c"):  # a cloud is added, and one that held the token goes
+        settings = site.configure(dict.fromkeys(names, table))
+        with serving(settings), TokenClient(settings, "power") as client:
+            for name in names:
+                assert client.fetch(name).token
+            reports = [client.report(name).trouble for name in names]
+        assert reports == [None] * len(names)
+
+
 def test_slow_cloud_delays_no_other_and_differs_from_a_dead_service(
     cloud: SimCloud, site: TokenSite
 ) -> None:

@@ -84,6 +84,25 @@ def test_new_file_starts_a_new_chain_and_the_old_one_stays_until_the_first_rotat
     assert newest(store, "from the file") == "from the file"
 
 
+def test_a_cloud_that_was_renamed_goes_on_with_its_newest_token(store: sa.Engine) -> None:
+    """That of the file is used up: a provider that rotates would take its second use for theft."""
+    rotate(store, "rotated")
+    with vault(store, cloud="two").lease(FIRST) as leased:
+        assert leased.token() == "rotated"
+        leased.replace("rotated again", None)
+    assert newest(store) == "rotated again"
+    with vault(store, cloud="two").lease("another file") as leased:
+        assert leased.token() == "another file"
+
+
+def test_a_login_is_forgotten_under_all_its_names(store: sa.Engine) -> None:
+    rotate(store, "rotated")
+    ended: list[str] = []
+    vault(store, cloud="two").revoke(FIRST, ended.append)
+    assert ended == ["rotated"]
+    assert newest(store) == FIRST
+
+
 def test_one_service_at_a_time_holds_the_lease(store: sa.Engine) -> None:
     with (
         vault(store, "service a").lease("from the file"),
