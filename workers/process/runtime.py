@@ -16,11 +16,15 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from producers.amqp import connection_parameters
-from workers.broker.declare import declare_until_stopped
+from workers.broker.backoff import Backoff
+from workers.broker.blocking import blocking_channel
+from workers.broker.declare import declare
 from workers.broker.delivery import Delivery
 from workers.broker.link import Link
 from workers.broker.sender_check import SenderCheck
+from workers.broker.topology import topology
 from workers.config.settings import Settings
+from workers.errors import AccessRefusedError, BrokerAwayError, BrokerError, BrokerLoginError
 from workers.process.logs import configure_logs
 from workers.process.metrics_endpoint import serve_metrics
 from workers.process.stop import Stop
@@ -127,13 +131,31 @@ def _few_collections() -> Iterator[None]:
 
 
 def declare_topology(run: Runtime) -> None:
-    """Declare the topology; waits until the broker is available or the process is stopped."""
-    starting = run.state
+    """Declare the topology, and try again until it succeeds or the process is stopped.
 
-    def tell(problem: str) -> None:
-        run.state = heartbeats.problem(problem)
-
-    declare_until_stopped(run.settings, f"{run.name} topology", run.stop.wait, tell)
+    Where each role has a user of its own, only `setup` may: `lamplighter topology apply`.
+    """
+    if run.settings.broker.users is not None:
+        return
+    parameters = connection_parameters(run.settings.broker, f"{run.name} topology")
+    log, backoff, starting = structlog.get_logger(), Backoff(), run.state
+    while not run.stop.is_set():
+        try:
+            with blocking_channel(parameters) as channel:
+                declare(channel, topology(notify_keys=run.settings.notify_keys))
+        except AccessRefusedError:
+            log.info("topology_left_to_administrator")
+            break
+        except (BrokerAwayError, BrokerLoginError) as error:
+            run.state = heartbeats.problem(f"waits for the broker: {error}")
+            log.warning("broker_away", reason=str(error))
+        except BrokerError as error:
+            run.state = heartbeats.problem(f"cannot declare the topology: {error}")
+            remedy = "run lamplighter topology check"
+            log.error("topology_not_declared", reason=str(error), remedy=remedy)  # noqa: TRY400 - the reason is enough
+        else:
+            break
+        run.stop.wait(backoff.next())
     run.state = starting
 
 
