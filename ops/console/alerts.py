@@ -6,7 +6,6 @@ from ops.console.view import SiteView
 from ops.site import findings
 from ops.site.findings import Severity
 from ops.site.kinds import Kind
-from workers.store.power_state import PowerState
 
 _PAGES = {Kind.DEAD_LETTERS: "/dead-letters", Kind.DRIFT: "/attention"}
 
@@ -20,19 +19,13 @@ class Alert:
 
 
 def alerts(view: SiteView) -> list[Alert]:
-    """Return the alerts, the most severe first."""
-    ends = {one.cloud: one.expires_at for one in view.logins if one.expires_at is not None}
-    failed = [node.node for node in view.nodes if node.power is PowerState.FAILED]
-    spools = findings.of_spools(view.spools)
+    """What `lamplighter status` calls wrong or away, the most severe first."""
     found = [
         *findings.unavailable(view.problems),
         *findings.of_queues(view.queues or ()),
-        *(one for one in spools if one.severity is not Severity.NOTE),
-        *findings.of_workers(view.workers, view.taken_at),
-        *findings.of_snapshot(stale=view.snapshot_stale),
+        *findings.of_spools(view.spools),
+        *view.in_store,
         *findings.of_conf(view.slurm_conf),
-        *findings.of_logins(ends, view.taken_at),
-        *findings.of_drifts(view.drift_counts),
-        *findings.of_failed_nodes([] if view.store_away else failed),
     ]
-    return [Alert(one.text, _PAGES.get(one.kind)) for one in findings.ordered(found)]
+    bad = (one for one in findings.ordered(found) if one.severity is not Severity.NOTE)
+    return [Alert(one.text, _PAGES.get(one.kind)) for one in bad]

@@ -57,7 +57,7 @@ class Pages:
                 raise LookupError("This node does not exist.")
             power = overview.node_powers(connection, cluster).get(name)
             requests = recent_requests(connection, cluster, name, _SHOWN_REQUESTS)
-            drifts = node_drifts(connection, cluster)
+            drifts = node_drifts(drift_memory.recall(connection, cluster))
             received = snapshots.snapshot_age(connection, cluster)
             newest = snapshots.newest(connection, cluster) if received else None
         node = with_drift(

@@ -4,7 +4,7 @@ A part that cannot be read is reported in the view; the other parts are shown.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from typing import Any, TypeVar
 
@@ -14,16 +14,17 @@ from ops.audit.records import data_of, details, event_name
 from ops.cli.errors import STORE_ERRORS, explain
 from ops.cli.session import Session
 from ops.console.timeout_reader import ReadTimeoutError, TimeoutReader
-from ops.console.view import EventLine, LoginState, SiteView, with_drift
+from ops.console.view import EventLine, SiteView, with_drift
 from ops.site.spooled import spools
+from ops.site.status import store_findings
 from workers.audit.queries import Entry, Filter, find
 from workers.broker.depths import QueueDepth, queue_depths
 from workers.broker.health import prove_health
-from workers.config.logins import RefreshTokenSource
 from workers.config.settings import Settings
 from workers.errors import BrokerError
 from workers.resync import drift_memory
 from workers.resync.drift import Drift
+from workers.resync.drift_memory import DriftMemory
 from workers.resync.slurm_conf import ConfDifference, conf_differences
 from workers.store import overview, snapshots
 from workers.store.heartbeats import heartbeats
@@ -88,15 +89,18 @@ class SiteReader:
     def _read_state(self) -> dict[str, Any]:
         cluster = self._settings.cluster
         with self._session.reading("state") as connection:
-            drifts = node_drifts(connection, cluster)
+            known = drift_memory.recall(connection, cluster)
+            drifts = node_drifts(known)
             self._nodes = overview.node_powers(connection, cluster)
+            ends = overview.refresh_token_expiries(connection)
             return {
                 "groups": _groups(self._settings, self._nodes, drifts),
                 **self._read_snapshot(connection),
+                "in_store": tuple(store_findings(connection, self._settings)),
+                "drifts": len(known),
                 "node_drifts": drifts,
                 "open": tuple(overview.open_requests(connection, cluster)),
-                "logins": _logins(self._settings, overview.refresh_token_expiries(connection)),
-                "drift_counts": overview.drift_counts(connection, cluster),
+                "logins": {name: ends.get(name) for name in self._settings.refreshed_clouds},
                 "held": frozenset(all_holds(connection, cluster)),
                 "workers": tuple(heartbeats(connection, cluster)),
             }
@@ -111,14 +115,7 @@ class SiteReader:
             found = conf_differences(self._settings, newest) if newest else []
             self._slurm_conf = tuple(found)
             self._snapshot_generation = generation
-        enabled = self._settings.resync.enabled is not False
-        stale_after = self._settings.stale_after
-        stale = enabled and received is not None and not received.is_fresh(stale_after)
-        return {
-            "slurm_states": self._slurm_states,
-            "slurm_conf": self._slurm_conf,
-            "snapshot_stale": stale,
-        }
+        return {"slurm_states": self._slurm_states, "slurm_conf": self._slurm_conf}
 
     def _read_queues(self) -> tuple[QueueDepth, ...]:
         """Read the queues' depths over one connection, until it fails."""
@@ -159,10 +156,9 @@ def describe_away(error: Exception) -> str:
     return explained[0] if explained else type(error).__name__
 
 
-def node_drifts(connection: sa.Connection, cluster: str) -> dict[str, str]:
+def node_drifts(known: Mapping[str, DriftMemory]) -> dict[str, str]:
     """Return, by node, how its power has drifted from what Slurm wants."""
-    found = drift_memory.recall(connection, cluster)
-    return {name: str(one.drift) for name, one in found.items() if one.drift in _POWER_DRIFTS}
+    return {name: str(one.drift) for name, one in known.items() if one.drift in _POWER_DRIFTS}
 
 
 def _groups(
@@ -176,14 +172,6 @@ def _groups(
     if forgotten:
         groups[""] = [known[name] for name in forgotten]
     return {name: tuple(nodes) for name, nodes in groups.items()}
-
-
-def _logins(settings: Settings, ends: dict[str, int]) -> tuple[LoginState, ...]:
-    return tuple(
-        LoginState(name, ends.get(name))
-        for name, cloud in settings.clouds.items()
-        if isinstance(cloud.source, RefreshTokenSource)
-    )
 
 
 def event_line(entry: Entry) -> EventLine:

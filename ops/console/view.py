@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from ops.console.attention import is_out_of_service
+from ops.site.findings import Finding
 from ops.site.spooled import SpoolStatus
 from workers.broker.depths import QueueDepth
 from workers.broker.topology import DEAD_LETTER_QUEUE, RETRY_TIERS
@@ -29,14 +30,6 @@ class EventLine:
 
 
 @dataclass(frozen=True, slots=True)
-class LoginState:
-    """A cloud's refresh token; `expires_at` in ns since the epoch, None if unknown."""
-
-    cloud: str
-    expires_at: int | None
-
-
-@dataclass(frozen=True, slots=True)
 class SiteView:
     """The data of the first page; times are ns since the epoch.
 
@@ -44,10 +37,12 @@ class SiteView:
         groups: each group's nodes in the configuration's order; "" holds nodes without a group.
         queues: None if the broker does not answer.
         open: requests in progress, oldest first.
+        logins: by cloud, when its refresh token expires; None if unknown.
         events: the latest events; None if the audit store does not answer.
         slurm_states: node states in the newest snapshot, as scontrol prints them.
         slurm_conf: differences between slurm.conf and lamplighter.toml.
-        drift_counts: number of drifts from what Slurm wants, by kind.
+        in_store: what is wrong by what the state store holds.
+        drifts: number of drifts from what Slurm wants.
         node_drifts: the drift of a node's power, by node.
         held: the nodes that are on hold.
         spools: what waits on the console's host.
@@ -59,13 +54,13 @@ class SiteView:
     queues: tuple[QueueDepth, ...] | None = None
     workers: tuple[Heartbeat, ...] = ()
     open: tuple[Round, ...] = ()
-    logins: tuple[LoginState, ...] = ()
+    logins: Mapping[str, int | None] = field(default_factory=dict)
     events: tuple[EventLine, ...] | None = ()
     problems: tuple[str, ...] = ()
     slurm_states: Mapping[str, str] = field(default_factory=dict)
     slurm_conf: tuple[ConfDifference, ...] = ()
-    snapshot_stale: bool = False
-    drift_counts: Mapping[str, int] = field(default_factory=dict)
+    in_store: tuple[Finding, ...] = ()
+    drifts: int = 0
     node_drifts: Mapping[str, str] = field(default_factory=dict)
     held: frozenset[str] = frozenset()
     spools: tuple[SpoolStatus, ...] = ()

@@ -240,7 +240,7 @@ def of_logins(ends: Mapping[str, int], now: int) -> Iterator[Finding]:
         yield wrong(Kind.LOGIN_ENDS, f"the refresh token for {cloud} {when}", remedy)
 
 
-def of_drifts(counts: Mapping[str, int], longest: int = DRIFT_LASTS) -> Iterator[Finding]:
+def of_drifts(counts: Mapping[str, int], longest: int) -> Iterator[Finding]:
     """Differences from what Slurm wants, by kind; `longest`: for how long the oldest lasts, ns.
 
     The resync worker repairs most of them within minutes: those are not wrong yet.

@@ -21,7 +21,6 @@ from ops.site import findings
 from ops.site.findings import Finding, Severity
 from ops.site.spooled import spools
 from workers.broker.depths import QueueDepth
-from workers.config.logins import RefreshTokenSource
 from workers.config.settings import Settings
 from workers.errors import BrokerError
 from workers.resync import drift_memory
@@ -167,15 +166,14 @@ def store_findings(connection: sa.Connection, settings: Settings) -> list[Findin
     newest = snapshots.snapshot_age(connection, cluster)
     stale = newest is not None and not newest.is_fresh(settings.stale_after)
     ends = overview.refresh_token_expiries(connection)
-    clouds = settings.clouds.items()
-    renewed = [name for name, one in clouds if isinstance(one.source, RefreshTokenSource)]
+    refreshed = {name: ends[name] for name in settings.refreshed_clouds if name in ends}
     drifts = drift_memory.recall(connection, cluster).values()
     powers = overview.node_powers(connection, cluster).values()
     return [
         *findings.of_workers(heartbeats(connection, cluster), now),
         *findings.of_other_clusters(other_clusters(connection, cluster, now)),
         *findings.of_snapshot(stale=stale and settings.resync.enabled is not False),
-        *findings.of_logins({name: ends[name] for name in renewed if name in ends}, now),
+        *findings.of_logins(refreshed, now),
         *findings.of_drifts(
             Counter(str(one.drift) for one in drifts),
             max((now - one.since for one in drifts), default=0),

@@ -37,7 +37,9 @@ from ops.console.pages import Pages
 from ops.console.reader import event_line
 from ops.console.render import environment, parts
 from ops.console.timeout_reader import ReadTimeoutError, TimeoutReader
-from ops.console.view import LoginState, SiteView, with_drift
+from ops.console.view import SiteView, with_drift
+from ops.site import findings
+from ops.site.findings import DRIFT_LASTS
 from ops.site.spooled import SpoolStatus
 from producers.settings import ConfigError
 from schemas.events import Cause, Transition
@@ -102,10 +104,13 @@ def test_alerts_are_ordered_by_severity() -> None:
             QueueDepth("power.dlq", 2, 0),
             QueueDepth("audit", None, None),
         ),
-        (heartbeat("power@host:1", MOMENT - 60 * NS),),
         problems=("the store is away",),
-        drift_counts={"orphan": 1},
-        snapshot_stale=True,
+        in_store=(
+            *findings.of_workers([heartbeat("power@host:1", MOMENT - 60 * NS)], MOMENT),
+            *findings.of_snapshot(stale=True),
+            *findings.of_drifts({"orphan": 1}, DRIFT_LASTS),
+            *findings.of_failed_nodes(["n1"]),
+        ),
     )
     assert [alert.words for alert in alerts(view)] == [
         "the store is away; lamplighter doctor looks closer",
@@ -127,6 +132,12 @@ def test_alerts_are_ordered_by_severity() -> None:
         "1 node failed: n1; see lamplighter nodes show NODE",
     ]
     assert alerts(view)[3].page == "/dead-letters"
+
+
+def test_what_lamplighter_status_only_notes_is_no_alert() -> None:
+    fresh = tuple(findings.of_drifts({"orphan": 1}, DRIFT_LASTS - 1))
+    odd = ConfDifference(wrong=False, words="SuspendTime is not set", remedy="set it")
+    assert alerts(SiteView(MOMENT, in_store=fresh, slurm_conf=(odd,))) == []
 
 
 def test_what_slurm_conf_has_otherwise_is_an_alert() -> None:
@@ -158,8 +169,8 @@ def test_refresh_token_alert_from_two_weeks_before_expiry() -> None:
         (1, ["expires in 1 day"]),
         (-1, ["has expired"]),
     ):
-        found = alerts(SiteView(MOMENT, logins=(LoginState("sbg", MOMENT + left * day),)))
-        assert [one.words for one in found] == [
+        found = tuple(findings.of_logins({"sbg": MOMENT + left * day}, MOMENT))
+        assert [one.words for one in alerts(SiteView(MOMENT, in_store=found))] == [
             f"the refresh token for sbg {when}; run lamplighter tokens login sbg"
             for when in expected
         ]

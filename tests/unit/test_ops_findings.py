@@ -57,7 +57,7 @@ def test_every_finding_that_is_wrong_has_a_remedy() -> None:
         *findings.of_spools([SpoolStatus("/spool", 2, 61.0, 1)]),
         *findings.of_snapshot(stale=True),
         *findings.of_logins({"sbg": MOMENT}, MOMENT),
-        *findings.of_drifts({"orphan": 1}),
+        *findings.of_drifts({"orphan": 1}, DRIFT_LASTS),
         *findings.of_failed_nodes(["n1", "n2"]),
     ]
     assert {one.kind for one in found} == {

@@ -22,6 +22,7 @@ from schemas.errors import MalformedMessageError
 from schemas.roles import Role
 from workers.config.clouds import completed_clouds
 from workers.config.groups import CloudSettings, GroupSettings
+from workers.config.logins import RefreshTokenSource
 from workers.config.problems import problem_in
 from workers.config.tables import (
     AuditSettings,
@@ -90,6 +91,12 @@ class Settings(_Tables, frozen=True, kw_only=True):
         if self.dry_run:
             return ("all groups",)
         return tuple(sorted(name for name, group in self.groups.items() if group.dry_run))
+
+    @property
+    def refreshed_clouds(self) -> list[str]:
+        """The clouds whose login is a refresh token."""
+        clouds = self.clouds.items()
+        return [name for name, one in clouds if isinstance(one.source, RefreshTokenSource)]
 
     @property
     def notify_keys(self) -> tuple[str, ...]:
