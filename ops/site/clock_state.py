@@ -9,6 +9,7 @@ from ops.cli.session import Session
 from ops.dead_letters.queue import MOST, dead_letter_queue
 from producers import clock, spool
 from workers.broker.depths import QueueDepth
+from workers.broker.health import WORKERS
 from workers.broker.topology import (
     FEEDBACK_QUEUE,
     RESUME_QUEUE,
@@ -22,13 +23,8 @@ _NS = 1_000_000_000
 # The time between two programs that look at the clock.
 _NOTICEABLE = _NS
 _IN_FLIGHT = frozenset({RESUME_QUEUE, SUSPEND_QUEUE, *RETRY_TIERS})
-# These workers hold requests, snapshots and events that the queues no longer show.
-_WORKERS: Mapping[str, str] = {
-    RESUME_QUEUE: "power",
-    SUSPEND_QUEUE: "power",
-    SNAPSHOT_QUEUE: "resync",
-    FEEDBACK_QUEUE: "slurm",
-}
+# The workers of these hold requests, snapshots and events that the queues no longer show.
+_TAKEN_FROM = (RESUME_QUEUE, SUSPEND_QUEUE, SNAPSHOT_QUEUE, FEEDBACK_QUEUE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,5 +148,5 @@ def observe_traffic(session: Session, depths: list[QueueDepth]) -> Traffic:
     spooled = sum(len(spool.waiting(folder)) for folder in {hooks.spool, hooks.own_spool})
     queued = {one.name: one.ready for one in depths if one.name in _IN_FLIGHT and one.ready}
     consuming = {depth.name for depth in depths if depth.consumers}
-    working = dict.fromkeys(role for queue, role in _WORKERS.items() if queue in consuming)
+    working = dict.fromkeys(WORKERS[queue] for queue in _TAKEN_FROM if queue in consuming)
     return Traffic(spooled, queued, tuple(working))

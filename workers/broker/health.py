@@ -28,15 +28,17 @@ from workers.broker.topology import (
 )
 from workers.errors import BrokerAlarmError
 
-# The worker of each queue that every installation consumes.
-_CONSUMERS: Mapping[str, str] = {
+# The worker of each queue that has one of its own.
+WORKERS: Mapping[str, str] = {
     RESUME_QUEUE: "power",
     SUSPEND_QUEUE: "power",
     TOKEN_QUEUE: "tokens",
     AUDIT_QUEUE: "audit",
+    SNAPSHOT_QUEUE: "resync",
+    FEEDBACK_QUEUE: "slurm",
 }
-# Optional workers: missing only if their queue holds messages.
-_OPTIONAL_CONSUMERS: Mapping[str, str] = {SNAPSHOT_QUEUE: "resync", FEEDBACK_QUEUE: "slurm"}
+# Their workers are optional: missing only if the queue holds messages.
+_OPTIONAL = frozenset({SNAPSHOT_QUEUE, FEEDBACK_QUEUE})
 _REQUESTS = frozenset({RESUME_QUEUE, SUSPEND_QUEUE, *RETRY_TIERS})
 _CONNECT_SECONDS = 15.0
 _CONFIRM_SECONDS = 3.0
@@ -54,10 +56,8 @@ def full_queues(depths: Collection[QueueDepth]) -> list[str]:
 
 def missing_workers(depths: Collection[QueueDepth]) -> list[str]:
     """The workers whose queues have no consumer, in alphabetical order."""
-    idle = [queue for queue in depths if queue.consumers == 0]
-    roles = {_CONSUMERS.get(queue.name) for queue in idle}
-    roles |= {_OPTIONAL_CONSUMERS.get(queue.name) for queue in idle if queue.ready}
-    return sorted(role for role in roles if role is not None)
+    idle = {q.name for q in depths if q.consumers == 0 and (q.ready or q.name not in _OPTIONAL)}
+    return sorted({WORKERS[name] for name in idle & WORKERS.keys()})
 
 
 def queues_to_prove(depths: Collection[QueueDepth]) -> list[str]:
