@@ -14,7 +14,6 @@ from ops.report.question import UNASSIGNED, NodePlace, Question
 from ops.report.strays import Stray, strays
 from ops.report.sums import rows
 from ops.report.usage import total
-from schemas.commands import Kind
 from schemas.errors import MalformedMessageError
 from schemas.events import Transition, transition_event
 from schemas.server import Server
@@ -22,10 +21,11 @@ from schemas.snapshot import Power, Snapshot
 from tests.testbed.messages import CORRELATION, MOMENT, command, event
 from workers.audit.log import append
 from workers.audit.record import record_of
+from workers.config.tables import SlurmSettings
 from workers.resync.drift import ComparedNode, Drift, DriftAction, RepairStep, ServerState
 from workers.resync.drift_memory import DriftMemory
 from workers.resync.notices import drifts
-from workers.resync.plan import FoundDrift, repair_request
+from workers.resync.plan import FoundDrift, repair_requests
 from workers.resync.survey import SurveyedNode
 from workers.store.database import open_store
 from workers.store.tables import audit
@@ -177,7 +177,7 @@ def test_an_orphan_is_found_by_the_request_that_powers_it_off(log: sa.Engine, wh
         )
         for asked_at in (5, 7):
             snapshot = Snapshot("test", asked_at * SECOND, CORRELATION, "host", ())
-            asked = repair_request(one, snapshot, dict.fromkeys(Kind, 60), "host", why)
+            (asked,) = repair_requests([one], snapshot, SlurmSettings(), "host", why)
             record(
                 log, transition_event(asked, Transition.ACCEPTED, round_=1, time=asked_at * SECOND)
             )

@@ -16,11 +16,11 @@ from schemas.snapshot import Power, SlurmNode, Snapshot
 from tests.testbed.installation import CLUSTER, Installation
 from tests.testbed.messages import CORRELATION, command
 from tests.testbed.statements import counted
-from workers.config.tables import ResyncSettings
+from workers.config.tables import ResyncSettings, SlurmSettings
 from workers.resync import drift_memory
 from workers.resync.drift import Drift, RepairStep, ServerState
 from workers.resync.drift_memory import DriftMemory
-from workers.resync.plan import needing_repair, next_memories, plan, repair_request
+from workers.resync.plan import needing_repair, next_memories, plan, repair_requests
 from workers.resync.survey import Survey, survey
 from workers.slurm.node_memory import Due, NodeMemory, remember
 from workers.store import holds, snapshots, tables
@@ -62,7 +62,7 @@ image = "i"
 flavor = "f"
 networks = ["n"]
 """
-TIMEOUTS = {Kind.RESUME: 600, Kind.SUSPEND: 60}
+SLURM = SlurmSettings(resume_timeout=600, suspend_timeout=60)
 AT_ONCE = ResyncSettings(grace=0.0, repeat_after=300.0)
 
 
@@ -250,11 +250,11 @@ def test_repairs_are_requested_with_the_generation_of_the_snapshot(scene: Scene)
     }
     seen = plan(scene.survey(snapshot), {}, AT_ONCE, scene.now)
     wanted = needing_repair(seen)
-    requested = [repair_request(one, snapshot, TIMEOUTS, "host", "resync") for one in wanted]
+    requested = repair_requests(wanted, snapshot, SLURM, "host", "resync")
     assert {one.generation for one in requested} == {snapshot.generation}
     assert [one.node for one in requested if one.desired is Desired.DOWN] == ["node1", "node3"]
     assert all(one.note and one.note.startswith("resync: ") and one.expiry for one in requested)
-    again = [repair_request(one, snapshot, TIMEOUTS, "host", "resync") for one in wanted]
+    again = repair_requests(wanted, snapshot, SLURM, "host", "resync")
     assert [one.id for one in requested] == [one.id for one in again]
 
 

@@ -130,31 +130,27 @@ def repair_requests(
     requests the repair.
     """
     timeouts = {Kind.RESUME: slurm.resume_timeout, Kind.SUSPEND: slurm.suspend_timeout}
-    return [repair_request(one, snapshot, timeouts, origin, why) for one in wanted]
-
-
-def repair_request(
-    found: FoundDrift, snapshot: Snapshot, timeouts: Mapping[Kind, int], origin: str, why: str
-) -> PowerCommand:
-    """The request that repairs one drift; `timeouts`: how long Slurm waits, seconds."""
-    kind = _KINDS[found.action.step]
-    jobs = found.place.slurm.jobs if found.place and found.place.slurm else ()
-    return PowerCommand(
-        kind=kind,
-        cluster=snapshot.cluster,
-        node=found.subject,
-        generation=snapshot.generation,
-        called=snapshot.time,
+    requests = []
+    for found in wanted:
+        kind = _KINDS[found.action.step]
+        jobs = found.place.slurm.jobs if found.place and found.place.slurm else ()
         # a resume and a suspend for one snapshot are two requests
-        correlation_id=hashlib.sha256(f"{snapshot.correlation_id}/{kind}".encode()).hexdigest()[
-            :32
-        ],
-        expiry=snapshot.time + timeouts[kind] * _NS,
-        jobs=tuple(WaitingJob(job) for job in jobs) if kind is Kind.RESUME else (),
-        origin=origin,
-        note=f"{why}: {found.action.drift}; {found.words}",
-        repair=True,
-    )
+        call = hashlib.sha256(f"{snapshot.correlation_id}/{kind}".encode()).hexdigest()[:32]
+        request = PowerCommand(
+            kind=kind,
+            cluster=snapshot.cluster,
+            node=found.subject,
+            generation=snapshot.generation,
+            called=snapshot.time,
+            correlation_id=call,
+            expiry=snapshot.time + timeouts[kind] * _NS,
+            jobs=tuple(WaitingJob(job) for job in jobs) if kind is Kind.RESUME else (),
+            origin=origin,
+            note=f"{why}: {found.action.drift}; {found.words}",
+            repair=True,
+        )
+        requests.append(request)
+    return requests
 
 
 def next_memories(
