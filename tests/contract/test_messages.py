@@ -34,7 +34,7 @@ from tests.testbed.strategies import (
     snapshots,
 )
 from tests.unit.test_schemas_messages import changed
-from workers.tokens.rpc import TokenGrant, TokenRefusal, TokenRequest, encode
+from workers.tokens.rpc import TokenGrant, TokenRefusal, TokenReport, TokenRequest, encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -146,12 +146,16 @@ def test_our_parser_rejects_what_the_schema_rejects(whole: Envelope, value: obje
     [
         (TokenRequest("one"), "token.request.json"),
         (TokenRequest("one", refused="0" * 64), "token.request.json"),
+        (TokenRequest("one", look=True), "token.request.json"),
+        (TokenRequest("one", revoke=True), "token.request.json"),
         (TokenGrant("secret", {"token": {}}, 300.0), "token.answer.json"),
         (TokenRefusal("invalid_grant", "expired", permanent=True), "token.answer.json"),
+        (TokenReport(), "token.answer.json"),
+        (TokenReport(60.0, "expired", "log in again"), "token.answer.json"),
     ],
 )
 def test_token_messages_match_their_schemas(
-    message: TokenRequest | TokenGrant | TokenRefusal, schema: str
+    message: TokenRequest | TokenGrant | TokenRefusal | TokenReport, schema: str
 ) -> None:
     VALIDATORS[schema].validate(json.loads(encode(message)))
 
