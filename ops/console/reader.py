@@ -96,7 +96,7 @@ class SiteReader:
             return {
                 "groups": _groups(self._settings, self._nodes, drifts),
                 **self._read_snapshot(connection),
-                "in_store": tuple(store_findings(connection, self._settings)),
+                "in_store": tuple(store_findings(connection, self._settings, self._nodes)),
                 "drifts": len(known),
                 "node_drifts": drifts,
                 "open": tuple(overview.open_requests(connection, cluster)),

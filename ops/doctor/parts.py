@@ -29,6 +29,7 @@ from workers.errors import BrokerError, TokenError
 from workers.process.foreign import bounded_session
 from workers.process.retry_after import http_date
 from workers.store.database import FIELDS, NOT_ALLOWED, versions
+from workers.store.overview import node_powers
 
 # The oldest version on which nothing is lost: at-least-once dead-lettering began there.
 _OLDEST_BROKER = (3, 10)
@@ -143,7 +144,8 @@ def of_store(session: Session) -> Iterator[Finding]:
     """Whether the state store can be read, what it holds, and its server's clock."""
     try:
         with session.reading("state") as connection:
-            yield from store_findings(connection, session.settings)
+            powers = node_powers(connection, session.settings.cluster)
+            yield from store_findings(connection, session.settings, powers)
             if connection.dialect.name == "postgresql":
                 theirs = float(
                     connection.execute(sa.text("select extract(epoch from now())")).scalar_one()

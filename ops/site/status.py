@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import click
@@ -29,6 +29,7 @@ from workers.store import overview, snapshots
 from workers.store.group_images import GroupImage, by_group
 from workers.store.heartbeats import SILENT_SECONDS, heartbeats, other_clusters
 from workers.store.holds import Hold, all_holds
+from workers.store.overview import NodePower
 from workers.store.power_state import PowerState
 from workers.store.tables import nodes
 
@@ -119,7 +120,8 @@ def status(session: Session, *, as_json: bool) -> None:
     in_store: list[Finding] = []
     with noting(problems, *STORE_ERRORS), session.reading("state") as connection:
         stored = _read_store(connection, settings)
-        in_store = store_findings(connection, settings)
+        powers = overview.node_powers(connection, settings.cluster)
+        in_store = store_findings(connection, settings, powers)
     waiting = spools(settings.hook)
     of_broker: list[str] = []
     with noting(of_broker, BrokerError):
@@ -160,15 +162,17 @@ def status(session: Session, *, as_json: bool) -> None:
     raise SystemExit(findings.exit_code(found))
 
 
-def store_findings(connection: sa.Connection, settings: Settings) -> list[Finding]:
-    """What is wrong by what the state store holds."""
+def store_findings(
+    connection: sa.Connection, settings: Settings, powers: Mapping[str, NodePower]
+) -> list[Finding]:
+    """What is wrong by what the state store holds; `powers` are the nodes' (overview.node_powers)."""
     cluster, now = settings.cluster, time.time_ns()
     newest = snapshots.snapshot_age(connection, cluster)
     stale = newest is not None and not newest.is_fresh(settings.stale_after)
     ends = overview.refresh_token_expiries(connection)
     refreshed = {name: ends[name] for name in settings.refreshed_clouds if name in ends}
     drifts = drift_memory.recall(connection, cluster).values()
-    powers = overview.node_powers(connection, cluster).values()
+    failed = [one.node for one in powers.values() if one.power is PowerState.FAILED]
     return [
         *findings.of_workers(heartbeats(connection, cluster), now),
         *findings.of_other_clusters(other_clusters(connection, cluster, now)),
@@ -178,7 +182,7 @@ def store_findings(connection: sa.Connection, settings: Settings) -> list[Findin
             Counter(str(one.drift) for one in drifts),
             max((now - one.since for one in drifts), default=0),
         ),
-        *findings.of_failed_nodes([one.node for one in powers if one.power is PowerState.FAILED]),
+        *findings.of_failed_nodes(failed),
     ]
 
 

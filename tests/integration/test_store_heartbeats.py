@@ -76,6 +76,6 @@ def test_another_cluster_counts_while_its_workers_use_the_store(
             heartbeats.write(connection, "other", replace(POWER, seen_at=seen_at))
         with store.connect() as connection:
             assert heartbeats.other_clusters(connection, settings.cluster, now) == wanted
-            found = [one.text for one in store_findings(connection, settings)]
+            found = [one.text for one in store_findings(connection, settings, {})]
         shared = [text for text in found if "other use this database, too; name another" in text]
         assert len(shared) == len(wanted)
