@@ -12,8 +12,7 @@ from workers.power.events import Counted
 from workers.power.state import EngineState
 
 QUEUES = RESUME_QUEUE, SUSPEND_QUEUE
-# Seconds between two counts; how long nodes wait for the rest of a backlog at most, and for all queues
-# to be consumed.
+# Seconds: between two counts; at most for the rest of a backlog; at most for all queues to be consumed.
 _PAUSE, _MOST, _MOST_CONSUMING = 0.2, 300.0, 5.0
 
 

@@ -53,9 +53,8 @@ def _serve(run: Runtime, tokens: TokenClient, owner: Owner) -> None:
     )
     lease = Lease(owner, power.lease, settling=power.api_timeout)
     store = PowerStore(run.store, settings.cluster, lease)
-    enabled = settings.resync.enabled
-    if enabled is None and is_installed(settings):
-        enabled = True
+    wanted = settings.resync.enabled
+    enabled = wanted if wanted is not None else is_installed(settings) or None
     snapshots = SnapshotReader(
         run.store, settings.cluster, enabled=enabled, stale_after=settings.stale_after
     )
