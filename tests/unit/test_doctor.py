@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import stat
@@ -1061,5 +1062,6 @@ def test_a_configuration_may_be_named_from_its_folder(
     (run_dir / "cloud.password").touch()
     (run_dir / "cloud.password").chmod(0o644)
     monkeypatch.chdir(run_dir)
-    result = CliRunner().invoke(cli, ["--config", settings.path.name, "doctor"])
-    assert f"clouds.c.source: every user can read {run_dir}/cloud.password" in result.output
+    result = CliRunner().invoke(cli, ["--config", settings.path.name, "doctor", "--json"])
+    found = [one["words"] for one in json.loads(result.stdout)["findings"]]
+    assert f"clouds.c.source: every user can read {run_dir}/cloud.password" in found
