@@ -29,7 +29,7 @@ SQUEUE = """#!/bin/sh
 for word; do
   case $word in --Format=*) mark=${word#*:}; mark=${mark%%,*} ;; esac
 done
-for field in 4711 PENDING '' 1 1 1 user 0 script; do printf '%s%s' "$field" "$mark"; done
+for field in 4711 PENDING '' 1 1 1 user 0 script cloud None; do printf '%s%s' "$field" "$mark"; done
 """
 
 

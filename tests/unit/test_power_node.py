@@ -216,8 +216,10 @@ def test_of_too_many_requests_the_oldest_end_but_none_that_a_call_is_for() -> No
     waiting = node(newest, *map(pending, reversed(many)))
     assert [one.command for one in surplus(waiting)] == many[:2]
     calling = replace(CALLING, key=(many[0].id, 1))
-    assert [one.command for one in surplus(replace(waiting, phase=calling))] == many[1:3]
+    assert [one.command for one in surplus(replace(waiting, phase=calling))] == many[1:2]
     assert surplus(node(newest, *map(pending, many[2:]))) == ()
+    alike = [command(generation=MOMENT + n * 10**9) for n in range(9)]
+    assert surplus(node(alike[-1], *map(pending, alike))) == ()
 
 
 # -- another row

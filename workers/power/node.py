@@ -218,14 +218,14 @@ def joined(  # noqa: PLR0913, PLR0917 - what acceptance found out
 
 
 def surplus(node: PendingNode) -> tuple[Pending, ...]:
-    """The oldest requests of too many, without calls under way: they may end before the node has.
+    """The oldest requests of too many: superseded by one for another state, and without a call under way.
 
     A backlog that waited for its nodes would fill the prefetch, and its newest requests would come last.
     """
     calling = node.phase.key if isinstance(node.phase, Calling) else None
-    older = [p for p in node.requests if p.id != node.row.request_id and p.key != calling]
-    older.sort(key=lambda p: p.command.generation)
-    return tuple(older[: max(len(node.requests) - MOST_REQUESTS, 0)])
+    ordered = sorted(node.requests, key=lambda p: p.command.generation)
+    old, kept = ordered[:-MOST_REQUESTS], {p.command.desired for p in ordered[-MOST_REQUESTS:]}
+    return tuple(p for p in old if p.key != calling and kept != {p.command.desired})
 
 
 def moved(node: PendingNode, row: DesiredRow, now: float) -> PendingNode:

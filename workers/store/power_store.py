@@ -143,7 +143,7 @@ class PowerStore:
             rows = self._nodes.accept(connection, list(fresh.values()), now - ahead)
             ids = {row.request_id for row in rows.values()} | {key[0] for key in fresh}
             progress = rounds.progress(connection, cluster, ids | {end.request_id for end in ends})
-            fixed: Sequence[StoredEvent] = ()
+            fixed: Sequence[StoredEvent] = []
             if ends:  # the calls of a round that is delivered again belong to its outcome
                 made = [progress.get((end.request_id, end.round), ((), 0.0))[0] for end in ends]
                 told = [replace(end, actions=done) for end, done in zip(ends, made, strict=True)]
