@@ -11,8 +11,8 @@ from workers.store.requests import RoundKey
 # slurmctld writes its state up to 5 s after a change: one that was killed before has forgotten its
 # call. A call that comes later than this (seconds) may be such a one.
 PROMPT = 10.0
-# What comes later than this (seconds) has waited with others.
-_AT_ONCE = 2.0
+# What comes later than this (seconds) has waited with others: a hook publishes for 3.4 s at most.
+_AT_ONCE = 5.0
 IsDry = Callable[[str], bool] | None
 
 
