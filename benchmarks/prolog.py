@@ -35,10 +35,11 @@ RUNS = 5
 # Runs of Slurm alone at most, and one array; they share one turn of its timer.
 ALONE = 10
 ARRAY = 20
+OF_ARRAY = f"array of {ARRAY}"
 # So many on one slurmctld: their jobs name the nodes that they exclude, and scontrol shows that.
 ARRAYS = 6
 # Each kind of job on new nodes: its number of nodes.
-KINDS = {"sbatch -N1": 1, "sbatch -N3": 3, f"array of {ARRAY}": ARRAY, "het job": 2}
+KINDS = {"sbatch -N1": 1, "sbatch -N3": 3, OF_ARRAY: ARRAY, "het job": 2}
 KINDS |= {"srun": 1, "salloc": 1}
 MEDIAN, MOST = 0.3, 1.0
 # On nodes that are up: the kinds, and how many seconds more the median may take; None: no aim, as any
@@ -87,7 +88,7 @@ class Bench:
                 job.run.wait(60)
             for file in job.files:
                 started, nodes = _said(file)
-                used = expand(nodes) if job.kind.startswith("array") else job.nodes
+                used = expand(nodes) if job.kind == OF_ARRAY else job.nodes
                 found.append((job.kind, float(started) - max(registered[n] for n in used)))
         # a job that loses its node is requeued, and the next srun waits behind it for the scheduler
         until(lambda: not self.slurm.run("squeue", "--noheader").strip(), 120, "the jobs to end")
@@ -129,7 +130,7 @@ class Bench:
             return Job(kind, names, [out], run)
         options = ["--parsable", f"--output={folder}/{label}%a.out"]
         files = [folder / f"{label}{4294967294}.out"]
-        if kind.startswith("array"):
+        if kind == OF_ARRAY:
             others = ",".join(one for one in self.slurm.settings.node_names if one not in names)
             options += [f"--array=1-{len(names)}", "--exclusive", "-N1", f"--exclude={others}"]
             files = [folder / f"{label}{task}.out" for task in range(1, len(names) + 1)]
@@ -152,9 +153,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--runs", type=int, default=RUNS)
     runs: int = parser.parse_args().runs
-    alone_kinds = [
-        one for one in KINDS for _ in range(1 if one.startswith("array") else min(runs, ALONE))
-    ]
+    alone_kinds = [one for one in KINDS for _ in range(1 if one == OF_ARRAY else min(runs, ALONE))]
     with temporary_folder() as folder, choose().open(folder) as broker:
         with ExitStack() as stack:
             bench = open_bench(stack, folder / "alone", broker, _nodes(runs), slots=None)
@@ -162,7 +161,7 @@ def main() -> None:
             up_alone = bench.up(runs)
         with ExitStack() as stack:
             bench = open_bench(stack, folder / "with", broker, _nodes(runs), slots=1000)
-            others = [kind for kind in KINDS if not kind.startswith("array")] * runs
+            others = [kind for kind in KINDS if kind != OF_ARRAY] * runs
             ours = [one for kind in others for one in bench.measure([kind])]
             up = bench.up(runs)
         for first in range(0, runs, ARRAYS):
@@ -170,7 +169,7 @@ def main() -> None:
             with ExitStack() as stack:
                 where, nodes = folder / f"arrays{first}", count * ARRAY + 1
                 bench = open_bench(stack, where, broker, nodes, slots=1000)
-                ours += [one for _ in range(count) for one in bench.measure([f"array of {ARRAY}"])]
+                ours += [one for _ in range(count) for one in bench.measure([OF_ARRAY])]
     figures: list[Figure] = []
     rows: list[list[str | float | None]] = []
     for kind in KINDS:
@@ -203,7 +202,7 @@ def main() -> None:
 
 def _counted(kind: str, starts: int) -> str:
     """How many jobs started; each task of an array is a job of its own."""
-    return f"{starts} tasks" if kind.startswith("array") else f"{starts}"
+    return f"{starts} tasks" if kind == OF_ARRAY else f"{starts}"
 
 
 def _row(name: str, times: Sequence[float]) -> list[str | float | None]:
@@ -211,7 +210,7 @@ def _row(name: str, times: Sequence[float]) -> list[str | float | None]:
 
 
 def _nodes(runs: int) -> int:
-    single = sum(size for kind, size in KINDS.items() if not kind.startswith("array"))
+    single = sum(size for kind, size in KINDS.items() if kind != OF_ARRAY)
     return runs * single + ARRAY + 1
 
 

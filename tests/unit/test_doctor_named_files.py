@@ -142,18 +142,24 @@ def test_a_link_to_the_configuration_of_init_is_that_one(
     assert [named_files.is_inits(one) for one in (loaded.path, link, copy)] == [True, True, False]
 
 
+def hidden_authorities(run_dir: Path, monkeypatch: pytest.MonkeyPatch, folder: str) -> Path:
+    """A file of authorities in a folder that the units of a host set up by `init` do not see."""
+    monkeypatch.setattr(named_files, "CONFIG", run_dir)
+    monkeypatch.setattr(named_files, "HIDDEN", (run_dir / folder,))
+    monkeypatch.setattr(named_files, "WORKERS_USER", "nobody")
+    (run_dir / folder).mkdir()
+    (run_dir / folder / "ca.pem").touch()
+    return run_dir / folder / "ca.pem"
+
+
 @pytest.mark.parametrize("key", ["url", "audit_url"])
 def test_authorities_of_the_database_that_the_workers_may_not_read_are_named(
     run_dir: Path, monkeypatch: pytest.MonkeyPatch, key: str
 ) -> None:
     """As one in /root: libpq would tell the workers alone, and only that there is no such file."""
-    monkeypatch.setattr(named_files, "CONFIG", run_dir)
-    monkeypatch.setattr(named_files, "HIDDEN", (run_dir / "root",))
-    monkeypatch.setattr(named_files, "WORKERS_USER", "nobody")
-    (run_dir / "root").mkdir()
-    (run_dir / "root/ca.pem").touch()
+    hidden = hidden_authorities(run_dir, monkeypatch, "root")
     loaded = settings(run_dir, "")
-    there = f"postgresql+psycopg://u@h/d?sslmode=verify-full&sslrootcert={run_dir}/root/ca.pem"
+    there = f"postgresql+psycopg://u@h/d?sslmode=verify-full&sslrootcert={hidden}"
     before = f'\n{key} = "sqlite:///{"state" if key == "url" else "audit"}.db"'
     text = loaded.path.read_text().replace(before, f'\n{key} = "{there}"')
     loaded.path.write_text(text)
@@ -167,12 +173,8 @@ def test_authorities_that_the_units_do_not_see_are_named(
     run_dir: Path, monkeypatch: pytest.MonkeyPatch, file: str
 ) -> None:
     """ProtectHome= and PrivateTmp= hide them, whoever may read them."""
-    monkeypatch.setattr(named_files, "CONFIG", run_dir)
-    monkeypatch.setattr(named_files, "HIDDEN", (run_dir / "home",))
-    monkeypatch.setattr(named_files, "WORKERS_USER", "nobody")
-    (run_dir / "home").mkdir()
-    (run_dir / "home/ca.pem").touch()
-    (run_dir / "link.pem").symlink_to(run_dir / "home/ca.pem")
+    hidden = hidden_authorities(run_dir, monkeypatch, "home")
+    (run_dir / "link.pem").symlink_to(hidden)
     loaded = settings(run_dir, "")
     text = loaded.path.read_text().replace("[clouds.c]\n", f'[clouds.c]\nca_file = "{file}"\n', 1)
     loaded.path.write_text(text)

@@ -105,7 +105,7 @@ class Outbox:
 
     A refused message is sent again until the broker takes it; meanwhile its delivery stays ours.
     When the connection goes, what was sent on behalf of its deliveries is dropped: they come again.
-    `post` hands an event to the engine, which answers with `confirmed` on its own thread.
+    `post` hands an event to its owner, who answers with `confirmed` on a thread of its own.
     """
 
     link: Link

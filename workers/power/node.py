@@ -22,8 +22,8 @@ from workers.store.nodes import DesiredRow
 from workers.store.requests import RoundKey
 
 DONE = "done"
-# Only their own request may carry these out.
 MOST_REQUESTS = 4  # of a node
+# Only their own request may carry these out.
 OF_OPERATORS = frozenset({Desired.BAKED, Desired.GONE, Desired.READY})
 
 

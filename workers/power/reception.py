@@ -154,9 +154,9 @@ class Reception:
         """End the oldest requests of nodes that have many: the newest one decides."""
         nodes = [node for name in self._crowded if (node := self.state.nodes.get(name)) is not None]
         self._crowded.clear()
-        ending = [replace(node, requests=surplus(node)) for node in nodes]
+        ending = [replace(node, requests=gone) for node in nodes if (gone := surplus(node))]
         told = [event for node in ending for event in messages.outcomes(node, _OVERTAKEN, now)]
-        stored = iter(self.store.accept([], told, now).ends)
+        stored = iter(self.store.accept([], told, now).ends if told else ())
         for node in ending:
             whole = self.state.nodes[node.name]
             left = tuple(one for one in whole.requests if one not in node.requests)
